@@ -1,0 +1,183 @@
+"""Settings whose values have the right type but cannot mean anything, one line each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mascli.config.commands import (
+    Common,
+    DemoConfig,
+    EstimateConfig,
+    EvaluateConfig,
+    InitConfig,
+    InspectConfig,
+    ModelOptions,
+    TrainTaskConfig,
+)
+from mascli.errors import printable
+from mascli.records import task_name_problem
+
+REPORT_FORMATS = ("json", "csv", "md", "xml")
+INPUTS = (
+    "checkpoint",
+    "file",
+    "omegas",
+    "baseline",
+    "weights",
+    "classes",
+    "data",
+    "omega",
+    "val",
+    "previous",
+    "data_root",
+)
+POSITIONALS = {"checkpoint": "CHECKPOINT", "file": "FILE", "omegas": "OMEGA"}
+
+_DEVICE = re.compile(r"auto|cpu|(cuda|mps|xpu)(:\d{1,4})?")
+
+
+def _from(low: float, high: float = math.inf) -> Callable[[float], bool]:
+    return lambda value: low <= value <= high
+
+
+def _above_zero(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+def _below_one(value: float) -> bool:
+    return 0 <= value < 1
+
+
+# field: (what fits, in words); every comparison is false for nan
+_LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "seed": (_from(0, 2**32 - 1), "0 to 4294967295"),
+    "channels": ((1, 3).__contains__, "1 (grey) or 3 (colour)"),
+    "batch_size": (_from(1, 65536), "1 to 65536"),
+    "workers": (_from(0, 1024), "0 to 1024"),
+    "limit": (_from(1), "1 or more"),
+    "lambda_": (_from(0), "0 or more ('inf' does not train shared parameters at all)"),
+    "val_split": (_below_one, "at least 0 and less than 1"),
+    "epochs": (_from(1), "1 or more"),
+    "head_epochs": (_from(0), "0 or more"),
+    "lr": (_above_zero, "more than 0"),
+    "head_lr": (_above_zero, "more than 0"),
+    "momentum": (_below_one, "at least 0 and less than 1"),
+    "weight_decay": (_from(0, 1), "0 to 1"),
+    "min_accuracy": (_from(0, 100), "0 to 100 (percent)"),
+    "max_forgetting": (_from(-100, 100), "-100 to 100 (percentage points)"),
+    "bins": (_from(1, 200), "1 to 200"),
+}
+
+
+def flag_of(name: str) -> str:
+    """How the field `name` of a configuration is written on the command line."""
+    return POSITIONALS.get(name, "--" + name.rstrip("_").replace("_", "-"))
+
+
+def range_problems(config: Common) -> list[str]:
+    """Every setting that cannot mean anything, alone or beside another, one line each."""
+    problems = []
+    for name, (fits, wanted) in _LIMITS.items():
+        value = getattr(config, name, None)
+        if value is not None and not fits(value):
+            problems.append(f"{flag_of(name)} must be {wanted}, not {value:g}")
+    if config.device is not None and not _DEVICE.fullmatch(config.device):
+        problems.append(f"--device must be auto, cpu, cuda, cuda:N, mps or xpu, not '{printable(config.device)}'")
+    for path in config.report or ():
+        if path.suffix.lower().lstrip(".") not in REPORT_FORMATS:
+            problems.append(f"--report {printable(path)}: the name must end in .{', .'.join(REPORT_FORMATS)}")
+    if isinstance(config, ModelOptions):
+        problems += _model_problems(config)
+    for check in (_init_problems, _estimate_problems, _train_problems, _evaluate_problems):
+        problems += check(config)
+    return problems
+
+
+def path_problems(config: Common) -> list[str]:
+    """Inputs that are not there and an output that is missing or taken, one line each.
+
+    Only for telling them together with other problems: what files hold is checked elsewhere.
+    """
+    problems = []
+    for name in INPUTS:
+        given = getattr(config, name, None)
+        for path in given if isinstance(given, tuple) else (given,):
+            if isinstance(path, Path) and not path.exists():
+                problems.append(f"{flag_of(name)}: there is no {printable(path)}")
+    if not isinstance(config, EvaluateConfig | InspectConfig | DemoConfig):
+        if config.out is None:
+            problems.append("-o/--out is missing: say where the result goes")
+        elif config.out.exists() and not config.overwrite:
+            problems.append(f"-o: {printable(config.out)} exists already; choose another name, or give --overwrite")
+    return problems
+
+
+def _model_problems(config: ModelOptions) -> list[str]:
+    problems = []
+    for item in config.model_arg or ():
+        key, equals, _ = item.partition("=")
+        if not equals or not key.isidentifier():
+            problems.append(f"--model-arg '{printable(item)}': write KEY=VALUE, as in num_layers=12")
+    if config.model_arg and config.model is None:
+        problems.append("--model-arg needs --model")
+    size = config.image_size
+    if size is not None and not (len(size) in (1, 2) and all(1 <= side <= 10000 for side in size)):
+        problems.append("--image-size must be one number, or HEIGHT,WIDTH, each 1 to 10000")
+    for name, values in (("mean", config.mean), ("std", config.std)):
+        if values is None:
+            continue
+        if config.channels is not None and len(values) != config.channels:
+            problems.append(f"--{name} takes one number a channel: {config.channels}, not {len(values)}")
+        if not values or not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
+            problems.append(f"--{name} must be {'finite numbers' if name == 'mean' else 'numbers greater than 0'}")
+    if config.mean is not None and config.std is not None and len(config.mean) != len(config.std):
+        problems.append(f"--mean and --std differ in length ({len(config.mean)} and {len(config.std)})")
+    return problems + _name_problems("head_name", config.head_name)
+
+
+def _init_problems(config: Common) -> list[str]:
+    if isinstance(config, InitConfig) and config.model is None:
+        return ["--model is missing: name the architecture, as in --model torchvision:resnet18"]
+    return []
+
+
+def _estimate_problems(config: Common) -> list[str]:
+    if not isinstance(config, EstimateConfig):
+        return []
+    if config.all_tasks and config.task is not None:
+        return ["--task and --all-tasks exclude each other"]
+    return []
+
+
+def _train_problems(config: Common) -> list[str]:
+    if not isinstance(config, TrainTaskConfig):
+        return []
+    problems = _name_problems("task", config.task)
+    strength = config.lambda_
+    if strength is not None and config.omega is None and 0 < strength < math.inf:
+        problems.append(f"--lambda {strength:g} needs --omega: there is no importance to weigh without one")
+    if config.val is not None and config.val_split:
+        problems.append("--val and --val-split exclude each other: a folder replaces the split")
+    return problems
+
+
+def _evaluate_problems(config: Common) -> list[str]:
+    if not isinstance(config, EvaluateConfig):
+        return []
+    problems = []
+    if not config.data and config.data_root is None:
+        problems.append("--data is missing: give --data FOLDER, --data TASK=FOLDER (repeatable) or --data-root ROOT")
+    if config.data and config.data_root is not None:
+        problems.append("--data and --data-root exclude each other")
+    if config.max_forgetting is not None and not config.baseline:
+        problems.append("--max-forgetting needs --baseline: forgetting is measured against an earlier checkpoint")
+    return problems
+
+
+def _name_problems(name: str, value: Any) -> list[str]:
+    problem = task_name_problem(value) if isinstance(value, str) else None
+    return [f"{flag_of(name)} '{printable(value)}': {problem}"] if problem else []

@@ -1,0 +1,139 @@
+"""The settings of each command, one frozen dataclass a command. None: not given, or settled later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Resize = Literal["shorter", "squash", "none"]
+OnError = Literal["skip", "fail"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command takes. `out` is where its file or folder goes."""
+
+    out: Path | None = None
+    overwrite: bool = False
+    device: str = "auto"
+    seed: int = 0
+    format: Literal["table", "json", "csv"] = "table"
+    report: tuple[Path, ...] = ()
+    quiet: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Common):
+    """How to read weights that carry no mascli metadata, and which code may run for it."""
+
+    model: str | None = None
+    model_arg: tuple[str, ...] = ()
+    classifier: str | None = None
+    head_name: str = "base"
+    classes: Path | None = None
+    image_size: tuple[int, ...] | None = None
+    resize: Resize | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: int | None = None
+    trust_model_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitConfig(ModelOptions):
+    """`mascli init`: make a checkpoint, fresh or from weights that exist."""
+
+    weights: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(ModelOptions):
+    """How commands that read image folders do it."""
+
+    checkpoint: Path
+    batch_size: int = 32
+    workers: int | None = None
+    on_error: OnError = "skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateConfig(ImageOptions):
+    """`mascli estimate`: importance of every shared parameter, from any image folder."""
+
+    data: Path
+    task: str | None = None
+    all_tasks: bool = False
+    method: Literal["mas"] = "mas"
+    limit: int | None = None
+    order: Literal["seeded", "path"] = "seeded"
+    previous: Path | None = None
+    combine: Literal["sum"] = "sum"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTaskConfig(ImageOptions):
+    """`mascli train-task`: learn one task and leave the important parameters alone.
+
+    None stands for a default that depends on the checkpoint: `lr` is 0.01 for one without tasks and
+    0.001 otherwise, `head_epochs` 0 and 1, `batchnorm` "train" and "freeze".
+    """
+
+    task: str
+    data: Path
+    batch_size: int = 64
+    omega: Path | None = None
+    lambda_: float | None = None
+    penalty: Literal["decoupled", "loss"] = "decoupled"
+    require_protection: bool = False
+    batchnorm: Literal["freeze", "train"] | None = None
+    val: Path | None = None
+    val_split: float = 0.1
+    epochs: int = 10
+    head_epochs: int | None = None
+    lr: float | None = None
+    head_lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    augment: Literal["none", "flip", "standard"] = "none"
+    cache: Literal["auto", "memory", "none"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(ImageOptions):
+    """`mascli evaluate`: accuracy of each task, and what was forgotten since a baseline.
+
+    `data` holds one FOLDER, or one TASK=FOLDER a task; `data_root` is a folder with one folder a
+    task. Accuracies are percent, `max_forgetting` percentage points.
+    """
+
+    data: tuple[str, ...] = ()
+    data_root: Path | None = None
+    task: str | None = None
+    baseline: tuple[Path, ...] = ()
+    min_accuracy: float | None = None
+    max_forgetting: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig(Common):
+    """`mascli inspect`: what a checkpoint or an omega holds."""
+
+    file: Path
+    bins: int = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(Common):
+    """`mascli merge`: combine omegas, parts of one estimate (pool) or successive tasks (sum)."""
+
+    omegas: tuple[Path, ...]
+    combine: Literal["pool", "sum"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(Common):
+    """`mascli demo`: five tasks of real handwritten digits, with and without importance."""
+
+    out: Path | None = Path("mascli-demo")

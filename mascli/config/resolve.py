@@ -1,0 +1,97 @@
+"""Settles a command's settings: a flag beats the YAML file, and the file beats the default.
+
+Everything wrong is reported at once, one line a problem, before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mascli.config.checks import flag_of, path_problems, range_problems
+from mascli.config.commands import Common, EvaluateConfig, InspectConfig, ModelOptions, TrainTaskConfig
+from mascli.errors import UsageError, printable
+from mascli.typed import convert
+
+C = TypeVar("C", bound=Common)
+
+
+def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
+    """Settle the settings of a command: `flags` (None or empty: not given) over `file` over defaults.
+
+    Flags may be text, as typed, or values of the right type already; lists of numbers are separated
+    by commas.
+
+    Raises:
+        UsageError: naming at once every unknown key, value of a wrong type or out of range, and
+            with them the paths that are missing or taken.
+    """
+    problems: list[str] = []
+    given = {name: value for name, value in flags.items() if value is not None and value != () and value != []}
+    stored: dict[str, Any] = {}
+    if file is not None:
+        from mascli.config.yaml_file import read_yaml
+
+        stored = read_yaml(file, kind, problems)
+    config = _settle(kind, given, stored, file, problems)
+    problems += range_problems(config)
+    if "model" in stored and "model" not in given and "trust_model_code" not in given:
+        problems += _consent_problems(config, file)
+    if problems:
+        raise UsageError("\n".join(problems + path_problems(config)))
+    return config
+
+
+def _settle(
+    kind: type[C], given: Mapping[str, Any], stored: Mapping[str, Any], file: Path | None, problems: list[str]
+) -> C:
+    """Every field from where it comes; one that is missing or wrong is a problem, and None meanwhile."""
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        name, flag, before = field.name, flag_of(field.name), len(problems)
+        if name in given:
+            values[name] = convert(hints[name], _from_text(hints[name], given[name]), flag, problems)
+        elif name in stored:
+            values[name] = convert(hints[name], stored[name], f"{printable(file or '')}: {flag.strip('-')}", problems)
+        elif field.default is dataclasses.MISSING:
+            problems.append(f"{flag} is missing")
+        else:
+            values[name] = field.default
+        if len(problems) > before:
+            values[name] = None
+    if issubclass(kind, TrainTaskConfig) and values["val"] is not None and not {"val_split"} & {*given, *stored}:
+        values["val_split"] = 0.0
+    if issubclass(kind, EvaluateConfig | InspectConfig) and values["out"] is not None:
+        values["report"], values["out"] = (*(values["report"] or ()), values["out"]), None  # it is all they write
+    return kind(**values)
+
+
+def _consent_problems(config: Common, file: Path | None) -> list[str]:
+    if isinstance(config, ModelOptions) and (config.model or "").startswith("python:"):
+        return [
+            f"{printable(file or '')}: model '{printable(config.model or '')}' asks to run code; if you trust it, give "
+            "--trust-model-code on the command line"
+        ]
+    return []
+
+
+def _from_text(hint: Any, value: Any) -> Any:
+    """A flag's text as YAML would have given it."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _from_text(next(option for option in inner if option is not type(None)), value)
+    if origin is tuple:
+        members = [value] if isinstance(value, str | Path) else list(value)
+        if inner[0] in (int, float):
+            members = [part for member in members for part in str(member).split(",")]
+        return [_from_text(inner[0], member) for member in members]
+    if hint is int and isinstance(value, str):
+        with suppress(ValueError):
+            return int(value)
+    return value

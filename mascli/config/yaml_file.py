@@ -1,0 +1,96 @@
+"""Configuration files: a flat table in YAML, keys named like the long flags (`val-split` or `val_split`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mascli.config.commands import Common
+from mascli.errors import closest, printable
+from mascli.typed import key_of
+
+COMMAND_LINE_ONLY = {
+    "config": "a configuration file cannot name another",
+    "show-config": "a question to ask on the command line",
+    "trust-model-code": "consent to run code is given on the command line",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, refusing what it would pass over: a key given twice, and references."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value).replace("_", "-")
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "references (*) are not supported", mark)
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path, kind: type[Common], problems: list[str]) -> dict[str, Any]:
+    """The settings in the YAML file at `path` by field name; what is wrong is added to `problems`."""
+    where = printable(path)
+    try:
+        content = yaml.load(path.read_bytes(), Loader=_Loader)
+    except OSError as error:
+        problems.append(f"--config {where}: cannot be read ({error.strerror})")
+        return {}
+    except yaml.YAMLError as error:
+        problems.append(f"--config {where}{_position(error)}")
+        return {}
+    except (ValueError, RecursionError) as error:
+        problems.append(f"--config {where}: not usable as YAML ({printable(str(error))})")
+        return {}
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        problems.append(f"--config {where}: expected lines of 'key: value', not one {type(content).__name__}")
+        return {}
+    fields = {key_of(field.name).replace("_", "-"): field.name for field in dataclasses.fields(kind)}
+    known = sorted(fields.keys() - COMMAND_LINE_ONLY.keys())
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("_", "-")
+        if name in COMMAND_LINE_ONLY:
+            problems.append(f"{where}: '{name}' is not a setting of a file: {COMMAND_LINE_ONLY[name]}")
+        elif name not in known:
+            problems.append(f"{where}: unknown key '{printable(str(key))}'{closest(name, known)}")
+        elif value is not None:
+            values[fields[name]] = value
+    return values
+
+
+def to_yaml(config: Common) -> str:
+    """The settings as YAML that `--config` reads back to the same settings.
+
+    Left out are settings that are not given and have no default, and `trust-model-code`, which
+    only the command line may give.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        name, value = key_of(field.name).replace("_", "-"), getattr(config, field.name)
+        if value is None or name in COMMAND_LINE_ONLY:
+            continue
+        if isinstance(value, tuple):
+            value = [str(member) if isinstance(member, Path) else member for member in value]
+        values[name] = str(value) if isinstance(value, Path) else value
+    members = [member for value in values.values() for member in (value if isinstance(value, list) else [value])]
+    readable = "".join(map(str, members)).isprintable()  # the writer leaves some line breaks as they are
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=readable, default_flow_style=None, width=1_000_000)
+
+
+def _position(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{f', line {mark.line + 1}' if mark else ''}: {printable(reason)}"

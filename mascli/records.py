@@ -1,0 +1,183 @@
+"""What checkpoints and omegas say about themselves, as frozen dataclasses (file formats: `docs/files.md`).
+
+These are facts without tensors: `files/` stores them as JSON, everything above reads them here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FORMAT_VERSION = 1
+
+TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def task_name_problem(name: str, existing: tuple[str, ...] = ()) -> str | None:
+    """Why `name` cannot name a new task beside `existing` ones, or None if it can.
+
+    Names are letters, digits, `_` and `-`, at most 64, and unique ignoring case: they become part
+    of tensor names and of file names on systems that ignore case.
+    """
+    if not TASK_NAME.fullmatch(name):
+        return "a task name is 1 to 64 letters, digits, '_' or '-', and starts with a letter or digit"
+    if name.lower() in (other.lower() for other in existing):
+        return f"the checkpoint already has a task of that name (tasks: {', '.join(existing)})"
+    return None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How to build the network: `source:name` and its arguments (JSON scalars).
+
+    `classifier` is the path of the layer that task heads replace, such as `fc` or `classifier.6`.
+    """
+
+    source: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    classifier: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network's input: one for each checkpoint.
+
+    `size` is (height, width) of the input. `resize` says how an image gets there: `shorter` scales
+    the shorter side to `resize_to` pixels and cuts `size` out of the middle, `squash` scales to
+    `size` whatever the proportions, `none` wants images of exactly that size. Pixels in [0, 1] then
+    become (pixel - mean) / std, channel by channel.
+    """
+
+    size: tuple[int, ...]
+    resize: Literal["shorter", "squash", "none"] = "shorter"
+    resize_to: int = 0
+    interpolation: Literal["bilinear", "bicubic", "nearest", "lanczos"] = "bilinear"
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a checkpoint: its name, and its classes in the order of its head's outputs.
+
+    `imported` marks the head that came with the weights: its outputs are the network's own, with
+    whatever follows the classifier layer. Other heads are read where the classifier layer is.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    kind: Literal["classification"] = "classification"
+    imported: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command that changed the parameters: what it started from, used, and came to.
+
+    `parent_sha256` and `omega_sha256` are hashes of whole files, `shared_sha256` of the shared
+    parameters and buffers after the step, `data_fingerprint` of the images it learned from.
+    """
+
+    command: str
+    shared_sha256: str
+    task: str | None = None
+    parent_sha256: str | None = None
+    omega_sha256: str | None = None
+    data_fingerprint: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Everything a checkpoint says about itself.
+
+    `shared` (parameters), `buffers` and `heads` are the name table: which tensors of the file belong
+    to what; `heads` maps task -> parameter of the head -> tensor in the file, `aliases` a tied name
+    -> the stored one.
+    `lineage` lists the steps from the first to the newest; the last one describes this file.
+    """
+
+    model: ModelSpec
+    preprocessing: Preprocessing
+    tasks: tuple[Task, ...]
+    lineage: tuple[Step, ...]
+    shared: tuple[str, ...]
+    buffers: tuple[str, ...]
+    heads: dict[str, dict[str, str]]
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of the tasks in the order learned."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def shared_sha256(self) -> str:
+        """The hash of this checkpoint's shared parameters and buffers."""
+        return self.lineage[-1].shared_sha256
+
+    @property
+    def ancestry(self) -> frozenset[str]:
+        """The hashes of the shared parameters of this checkpoint and of all it came from."""
+        return frozenset(step.shared_sha256 for step in self.lineage)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean, median, maximum and share of exact zeros of an omega's values."""
+
+    mean: float
+    median: float
+    maximum: float
+    zeros: float
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One estimate inside an omega: the answers of which heads, on which images, of which weights.
+
+    `mean_squared_norm` is E|F|^2 over the images, the scale of the estimate. `fingerprint` hashes
+    the sorted content hashes of the images; `image_hashes` holds the first 8 bytes of each, sorted,
+    in base64, so that two sets can be told to overlap. `unused` lists parameters outside the
+    evaluation pass, whose importance is zero.
+    """
+
+    heads: tuple[str, ...]
+    images: int
+    shared_sha256: str
+    fingerprint: str
+    image_hashes: str
+    mean_squared_norm: float
+    statistics: Statistics
+    preprocessing: Preprocessing
+    weight: float = 1.0
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OmegaRecord:
+    """Everything an omega says about itself.
+
+    The values are `combine` over the contributions (one contribution: its own values);
+    `reliability` is None where nobody measured it.
+    """
+
+    model: ModelSpec
+    method: str
+    objective: str
+    reduction: str
+    contributions: tuple[Contribution, ...]
+    combine: Literal["pool", "sum"] = "sum"
+    reliability: float | None = None
+
+    @property
+    def covered_tasks(self) -> frozenset[str]:
+        """The tasks whose answers this omega knows about."""
+        return frozenset(head for part in self.contributions for head in part.heads)
