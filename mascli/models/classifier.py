@@ -1,0 +1,91 @@
+"""Finds, reads and replaces the layer of a network that turns features into classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mascli.errors import UnsupportedModelError, printable
+
+
+def find_classifier(network: nn.Module, example: Tensor) -> str:
+    """The path of the classifier: what timm's `get_classifier` says, else the last layer to run.
+
+    "Last to run" counts modules without children that have parameters, in one evaluation pass of
+    `example`.
+
+    Raises:
+        UnsupportedModelError: the network cannot run on such an image, or has no parameters.
+    """
+    paths = {module: path for path, module in network.named_modules()}
+    get_classifier = getattr(network, "get_classifier", None)
+    own = get_classifier() if callable(get_classifier) else None
+    if isinstance(own, nn.Module) and own in paths:
+        return str(paths[own])
+    order: list[str] = []
+    hooks = [
+        module.register_forward_hook(lambda module, *_: order.append(paths[module]))
+        for module in paths
+        if next(module.children(), None) is None and next(module.parameters(), None) is not None
+    ]
+    try:
+        probe(network, example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not order:
+        raise UnsupportedModelError("the network runs no layer that has parameters: it has no classifier to replace")
+    return order[-1]
+
+
+def probe(network: nn.Module, example: Tensor, *arguments: Any) -> Any:
+    """The output of `network` in eval mode for `example`, images it has to be able to process.
+
+    Raises:
+        UnsupportedModelError: it cannot, with the reason that the network gives.
+    """
+    mode = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            return network(example, *arguments)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError) as error:
+        channels, height, width = example.shape[1:]
+        reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        raise UnsupportedModelError(
+            f"the network cannot process images of {height}x{width} pixels and {channels} channels ({reason}); "
+            "see --image-size and --channels"
+        ) from error
+    finally:
+        network.train(mode)
+
+
+def read_classifier(network: nn.Module, path: str) -> nn.Linear | nn.Conv2d:
+    """The layer at `path`, which must be a Linear or an ungrouped Conv2d.
+
+    Raises:
+        UnsupportedModelError: there is none, or it is of another type.
+    """
+    try:
+        layer = network.get_submodule(path)
+    except AttributeError:
+        layer = None
+    if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1):
+        if path:
+            return layer
+        raise UnsupportedModelError("the whole network is its classifier: there is nothing to share between tasks")
+    found = "nothing" if layer is None else f"a {type(layer).__name__}"
+    plain = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    last = f" (the last such layer is {plain[-1]})" if plain else ""
+    raise UnsupportedModelError(
+        f"at '{printable(path)}' there is {found}; name the Linear or Conv2d layer that heads replace "
+        f"with --classifier{last}"
+    )
+
+
+def replace_classifier(network: nn.Module, path: str, replacement: nn.Module) -> None:
+    """Put `replacement` where the layer at `path` is."""
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, replacement)

@@ -1,0 +1,174 @@
+"""One trunk, one head a task: the module that takes the classifier's place in a network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mascli.errors import UnsupportedModelError
+from mascli.models.classifier import find_classifier, read_classifier, replace_classifier
+
+
+class TaskHeads(nn.Module):
+    """The heads of all tasks, called by the network where its classifier layer was.
+
+    An imported head, one that came with the weights, answers through the rest of the network, so its
+    outputs stay as they were, whatever follows (in SqueezeNet a ReLU and pooling). A head of our own
+    is read right here, averaged over positions if there are any: nothing that follows can silence it.
+    """
+
+    def __init__(self, template: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self.fresh = _fresh_head(template)
+        self.class_dimension = -1 if isinstance(template, nn.Linear) else 1
+        self.heads = nn.ModuleDict()  # keys start with "task-", since a module may not be called "keys"
+        self.imported: set[str] = set()
+        self.active: tuple[str, ...] = ()
+        self.answers: dict[str, Tensor] = {}
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Answer for the active tasks, from the features that the classifier layer used to get."""
+        passed_on: Tensor | None = None
+        for task in self.active:
+            answer: Tensor = self.heads[f"task-{task}"](features)
+            if task in self.imported:
+                passed_on = answer
+            else:
+                self.answers[task] = self._averaged(answer)
+        return answer if passed_on is None else passed_on
+
+    def _averaged(self, answer: Tensor) -> Tensor:
+        positions = [d for d in range(1, answer.dim()) if d != self.class_dimension % answer.dim()]
+        return answer.mean(positions) if positions else answer  # [N, classes]
+
+
+class MultiHeadModel(nn.Module):
+    """A network whose classifier layer has been replaced by one head for each task.
+
+    Args:
+        network: any network whose classifier is one Linear or Conv2d layer.
+        classifier: the path of that layer; found by running `example` through if it is empty.
+        example: preprocessed images [n, C, H, W].
+    """
+
+    def __init__(self, network: nn.Module, classifier: str, example: Tensor) -> None:
+        super().__init__()
+        self.classifier = classifier or find_classifier(network, example)
+        self.original = (read_classifier(network, self.classifier),)  # in a tuple: not a submodule any more
+        self.network = network
+        replace_classifier(network, self.classifier, TaskHeads(self.original[0]))
+
+    @property
+    def task_heads(self) -> TaskHeads:
+        """The module that stands where the classifier was."""
+        heads = self.network.get_submodule(self.classifier)
+        assert isinstance(heads, TaskHeads)
+        return heads
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks that have a head, in the order they were added."""
+        return tuple(key.removeprefix("task-") for key in self.task_heads.heads)
+
+    def head(self, task: str) -> nn.Module:
+        """The head of `task`."""
+        return self.task_heads.heads[f"task-{task}"]
+
+    def add_head(self, task: str, classes: int) -> nn.Module:
+        """Add a head with random weights for a new task of `classes` classes."""
+        head = self.task_heads.fresh(classes).to(next(self.network.parameters()).device)
+        self.task_heads.heads[f"task-{task}"] = head
+        return head
+
+    def import_head(self, task: str) -> nn.Module:
+        """Make the network's own classifier, with the weights it has, the head of `task`."""
+        self.task_heads.heads[f"task-{task}"] = copy.deepcopy(self.original[0])
+        self.task_heads.imported.add(task)
+        return self.head(task)
+
+    def forward(self, images: Tensor, tasks: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """The raw outputs [N, classes] of each of `tasks` for images [N, C, H, W]."""
+        heads = self.task_heads
+        with heads_active(heads, tasks):
+            final = self.network(images)
+            return tuple(heads.answers[task] if task in heads.answers else _logits(final) for task in tasks)
+
+    def shared_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters outside the heads by the network's own names, a tied one once."""
+        return {name: p for name, p in self.network.named_parameters() if not self._is_head(name)}
+
+    def shared_buffers(self) -> dict[str, Tensor]:
+        """Persistent buffers outside the heads by the network's own names."""
+        stored = self.network.state_dict(keep_vars=True)
+        return {name: b for name, b in self.network.named_buffers() if name in stored and not self._is_head(name)}
+
+    def aliases(self) -> dict[str, str]:
+        """Second names of tied shared parameters, each with the name it is stored under."""
+        first = {id(p): name for name, p in self.shared_parameters().items()}
+        every = self.network.named_parameters(remove_duplicate=False)
+        return {n: first[id(p)] for n, p in every if id(p) in first and first[id(p)] != n}
+
+    def head_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The tensors of every head, by task and by the head's own names."""
+        return {task: dict(self.head(task).state_dict()) for task in self.tasks}
+
+    def load(
+        self, shared: Mapping[str, Tensor], buffers: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]
+    ) -> None:
+        """Copy stored values into the parameters, buffers and heads that have their names."""
+        with torch.no_grad():
+            for name, target in (*self.shared_parameters().items(), *self.shared_buffers().items()):
+                target.copy_(shared[name] if name in shared else buffers[name])
+            for task, tensors in heads.items():
+                self.head(task).load_state_dict(dict(tensors))
+
+    def _is_head(self, name: str) -> bool:
+        return name.startswith(f"{self.classifier}.")
+
+
+@contextmanager
+def heads_active(heads: TaskHeads, tasks: tuple[str, ...]) -> Iterator[None]:
+    """Let `tasks` answer inside this context, and keep no answer of theirs after it."""
+    heads.active, heads.answers = tasks, {}
+    try:
+        yield
+    finally:
+        heads.active, heads.answers = (), {}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module in eval mode, and each back into its own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _fresh_head(layer: nn.Linear | nn.Conv2d) -> Callable[[int], nn.Module]:
+    """Makes heads of the classifier's type and configuration, with random weights, for any number of classes."""
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        inputs = layer.in_features
+        return lambda classes: nn.Linear(inputs, classes, bias)
+    channels, kernel = layer.in_channels, cast(tuple[int, int], layer.kernel_size)
+    stride, dilation = cast(tuple[int, int], layer.stride), cast(tuple[int, int], layer.dilation)
+    padding = layer.padding if isinstance(layer.padding, str) else cast(tuple[int, int], layer.padding)
+    return lambda classes: nn.Conv2d(channels, classes, kernel, stride, padding, dilation, bias=bias)
+
+
+def _logits(final: object) -> Tensor:
+    """The main output [N, classes] of a network that may return auxiliary ones beside it."""
+    if isinstance(final, tuple | list) and final:
+        final = final[0]
+    if not isinstance(final, Tensor):
+        raise UnsupportedModelError(f"the network returns a {type(final).__name__}, not a tensor of outputs")
+    return final if final.dim() == 2 else final.flatten(1)
