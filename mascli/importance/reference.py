@@ -1,0 +1,44 @@
+"""Importance the slow and obvious way: one image, one backward pass, absolute value, add.
+
+This is the definition that every rule is judged by, and what runs where there is no rule.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mascli.importance.objective import Objective
+from mascli.models.heads import MultiHeadModel
+
+
+def image_gradients(
+    model: MultiHeadModel, image: Tensor, tasks: tuple[str, ...], objective: Objective
+) -> tuple[dict[str, Tensor | None], Tensor]:
+    """The gradient of one image's objective for every shared parameter, None for one it does not use.
+
+    Args:
+        image: one preprocessed image [1, C, H, W].
+
+    Returns:
+        The gradients by parameter name, and the objective's value [1].
+    """
+    parameters = model.shared_parameters()
+    value = objective(model(image, tasks))
+    gradients = torch.autograd.grad(value.sum(), list(parameters.values()), allow_unused=True)
+    return dict(zip(parameters, gradients, strict=True)), value.detach()
+
+
+def reference_sums(
+    model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...], objective: Objective
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Sum over images of |gradient| for every shared parameter, and the objective's values [N]."""
+    sums = {name: torch.zeros_like(p) for name, p in model.shared_parameters().items()}
+    values = []
+    for image in images.split(1):
+        gradients, value = image_gradients(model, image, tasks, objective)
+        for name, gradient in gradients.items():
+            if gradient is not None:
+                sums[name] += gradient.abs()
+        values.append(value)
+    return sums, torch.cat(values)
