@@ -1,0 +1,74 @@
+"""Notices when a task was not learned, and says what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from mascli.models.heads import MultiHeadModel, evaluating
+
+# A loss this close to that of guessing, ln(classes), is no learning.
+GUESSING = 0.9
+
+
+def learning_problems(loss: float | None, classes: int, silent: tuple[str, ...], penalised: bool) -> tuple[str, ...]:
+    """What went wrong while learning a task, one line each, or nothing.
+
+    Args:
+        loss: mean cross-entropy of the kept epoch, in nats.
+        classes: number of classes; guessing has a loss of ln(classes).
+        silent: layers none of whose units is active on any image looked at.
+        penalised: whether a penalty held parameters back.
+    """
+    advice = "try a lower --lambda, a lower --lr or more --epochs" if penalised else "try another --lr or more --epochs"
+    problems = []
+    if loss is not None and loss >= GUESSING * math.log(classes):
+        guessing = math.log(classes)
+        problems.append(
+            f"the task was not learned: its training loss is {loss:.3f}, and guessing has {guessing:.3f}; {advice}"
+        )
+    if silent:
+        problems.append(
+            f"no unit of {', '.join(silent)} is active on any image: nothing can be learned through it; {advice}"
+        )
+    return tuple(problems)
+
+
+def silent_layers(model: MultiHeadModel, run: Callable[[], Any]) -> tuple[str, ...]:
+    """The ReLU layers before the heads whose output is zero wherever `run` passes images through.
+
+    Args:
+        run: calls the model on the images to look at.
+    """
+    active: dict[str, bool] = {}
+    before_heads = True
+
+    def start(*_: Any) -> None:
+        nonlocal before_heads
+        before_heads = True
+
+    def reach_heads(*_: Any) -> None:
+        nonlocal before_heads
+        before_heads = False
+
+    def watch(path: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            if before_heads:
+                active[path] = active.get(path, False) or bool((output > 0).any())
+
+        return hook
+
+    relus = {path: m for path, m in model.network.named_modules() if isinstance(m, nn.ReLU | nn.ReLU6)}
+    handles = [relu.register_forward_hook(watch(path)) for path, relu in relus.items()]
+    handles += [model.register_forward_pre_hook(start), model.task_heads.register_forward_pre_hook(reach_heads)]
+    try:
+        with evaluating(model), torch.no_grad():
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(path for path, any_active in active.items() if not any_active)
