@@ -1,0 +1,78 @@
+"""The command line: `main` runs one command and turns every way it can end into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from mascli import __version__
+from mascli.cli.command import command
+from mascli.cli.demo import demo
+from mascli.cli.ending import exit_code_of, flush
+from mascli.cli.estimate import estimate
+from mascli.cli.evaluate import evaluate
+from mascli.cli.init import init
+from mascli.cli.inspect_file import inspect_file
+from mascli.cli.merge import merge
+from mascli.cli.train_task import train_task
+from mascli.config import (
+    DemoConfig,
+    EstimateConfig,
+    EvaluateConfig,
+    InitConfig,
+    InspectConfig,
+    MergeConfig,
+    TrainTaskConfig,
+)
+
+app = typer.Typer(
+    name="mascli",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mascli {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _mascli(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and stop.")
+    ] = False,
+) -> None:
+    """Fine-tune a vision model on something new without losing what it knows.
+
+    Start with: mascli demo
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command("init")(command("init", InitConfig, init))
+app.command("estimate")(command("estimate", EstimateConfig, estimate))
+app.command("train-task")(command("train-task", TrainTaskConfig, train_task))
+app.command("evaluate")(command("evaluate", EvaluateConfig, evaluate))
+app.command("inspect")(command("inspect", InspectConfig, inspect_file))
+app.command("merge")(command("merge", MergeConfig, merge))
+app.command("demo")(command("demo", DemoConfig, demo))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `mascli` with `arguments` (default: those of the process) and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name must not be able to stop the output
+    try:
+        code = app(args=arguments, prog_name="mascli", standalone_mode=False) or 0
+    except BaseException as error:
+        code = exit_code_of(error)
+    sys.exit(flush(code))

@@ -1,0 +1,161 @@
+"""Every option of every command, declared once: its metavar and one line of help.
+
+The type and the default of an option are those of the configuration's field; the default is
+added to the help. A key `command.field` speaks for one command only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from mascli.config import Common, flag_of
+from mascli.config.checks import POSITIONALS
+
+
+@dataclass(frozen=True)
+class Option:
+    """How an option looks in `--help`; `short` is its one-letter form.
+
+    `negatable` adds `--no-...`, with which a flag can beat a configuration file.
+    """
+
+    metavar: str
+    help: str
+    short: str = ""
+    negatable: bool = False
+
+
+OPTIONS: dict[str, Option] = {
+    # every command
+    "out": Option("FILE", "Where the result goes.", "-o"),
+    "init.out": Option("FILE", "The checkpoint to write.", "-o"),
+    "estimate.out": Option("FILE", "The omega to write.", "-o"),
+    "train-task.out": Option("FILE", "The checkpoint to write; CHECKPOINT stays as it is.", "-o"),
+    "merge.out": Option("FILE", "The omega to write.", "-o"),
+    "demo.out": Option("FOLDER", "The folder for all files of the demo.", "-o"),
+    "evaluate.out": Option("FILE", "Also write the result to FILE, as --report does.", "-o"),
+    "inspect.out": Option("FILE", "Also write the result to FILE, as --report does.", "-o"),
+    "overwrite": Option("", "Replace output files that exist.", negatable=True),
+    "demo.overwrite": Option("", "Replace the folder of an earlier demo.", negatable=True),
+    "device": Option("NAME", "auto (a GPU if there is one), cpu, cuda, cuda:N, mps or xpu."),
+    "seed": Option("N", "Seed of everything random; the same seed gives the same file."),
+    "format": Option("table|json|csv", "What standard output gets."),
+    "report": Option("FILE", "Also write the result to FILE.json, .csv, .md or .xml (JUnit); repeatable."),
+    "quiet": Option("", "Say nothing but the result and errors.", "-q"),
+    "verbose": Option("", "Say each step on standard error.", "-v"),
+    # the model
+    "model": Option(
+        "SPEC", "Architecture of plain weights: torchvision:NAME, timm:NAME, mascli:mlp|convnet, python:..."
+    ),
+    "init.model": Option(
+        "SPEC", "Architecture: torchvision:NAME, timm:NAME, mascli:mlp|convnet or python:MODULE:FACTORY."
+    ),
+    "model_arg": Option("KEY=VALUE", "An argument of the architecture, as in hidden=64-64; repeatable."),
+    "classifier": Option("LAYER", "The layer that task heads replace, as in classifier.6 (default: found)."),
+    "head_name": Option("TASK", "Name of the task that plain weights were trained on."),
+    "classes": Option("FILE", "Class names of plain weights, one a line (default: 0, 1, 2, ...)."),
+    "weights": Option("FILE", "Trained weights to start from: .safetensors, .pth or .pt (default: random)."),
+    "image_size": Option("N|H,W", "Input height and width in pixels (default: the architecture's)."),
+    "resize": Option("shorter|squash|none", "How images get to that size (default: the architecture's)."),
+    "mean": Option("X,X,X", "Mean of each channel, pixels in 0..1 (default: the architecture's)."),
+    "std": Option("X,X,X", "Standard deviation of each channel (default: the architecture's)."),
+    "channels": Option("1|3", "Channels of an image (default: the architecture's)."),
+    "trust_model_code": Option("", "Run the code that a python: model names inside a file."),
+    # images
+    "checkpoint": Option("CHECKPOINT", "A checkpoint, or plain .safetensors weights with --model."),
+    "data": Option("FOLDER", "Folder of images."),
+    "estimate.data": Option("FOLDER", "Images, flat or nested; labels are not needed."),
+    "train-task.data": Option("FOLDER", "Images to learn from, as FOLDER/CLASS/IMAGE."),
+    "evaluate.data": Option("[TASK=]FOLDER", "Images of a task, as FOLDER/CLASS/IMAGE; repeatable with TASK=."),
+    "batch_size": Option("N", "Images at a time."),
+    "workers": Option("N", "Threads that decode images (default: by cores)."),
+    "on_error": Option("skip|fail", "What an image that cannot be read does."),
+    # estimate
+    "task": Option("TASK", "Name of the task."),
+    "estimate.task": Option("TASK", "Whose answers to measure (default: the newest task's)."),
+    "train-task.task": Option("TASK", "Name of the new task: letters, digits, _ and -."),
+    "evaluate.task": Option("TASK", "The task to evaluate (default: the newest, for --data FOLDER)."),
+    "all_tasks": Option("", "Measure the answers of all tasks together.", negatable=True),
+    "method": Option("mas", "How importance is measured."),
+    "limit": Option("N", "Use N images only (default: all)."),
+    "order": Option("seeded|path", "Which images --limit takes: drawn by --seed, or the first by path."),
+    "previous": Option("OMEGA", "An omega of earlier tasks to combine with the new one."),
+    "combine": Option("sum", "How to combine with --previous."),
+    "merge.combine": Option("pool|sum", "pool: parts of one estimate; sum: successive tasks."),
+    # train-task
+    "omega": Option("FILE", "Importance of the parameters (default: plain fine-tuning)."),
+    "lambda_": Option("X", "Strength of the penalty: 0 is plain fine-tuning, inf trains the head only."),
+    "penalty": Option("decoupled|loss", "How the penalty is applied: after each step, or in the loss."),
+    "require_protection": Option("", "Stop if no omega protects one of the tasks.", negatable=True),
+    "batchnorm": Option("freeze|train", "BatchNorm statistics (default: train the first task, then freeze)."),
+    "val": Option("FOLDER", "Images to validate on, as FOLDER/CLASS/IMAGE (default: a split of --data)."),
+    "val_split": Option("SHARE", "Share of each class held back to validate on, 0 for none."),
+    "epochs": Option("N", "Passes over the images."),
+    "head_epochs": Option("N", "Passes before those with only the new head (default: 1; first task 0)."),
+    "lr": Option("X", "Learning rate (default: 0.01 for the first task, then 0.001)."),
+    "head_lr": Option("X", "Learning rate of the passes with only the new head."),
+    "momentum": Option("X", "Momentum of SGD."),
+    "weight_decay": Option("X", "Weight decay; it forgets by itself."),
+    "augment": Option("none|flip|standard", "Random changes to images; standard: crops and flips."),
+    "cache": Option("auto|memory|none", "Keep decoded images in memory (auto: if they fit)."),
+    # evaluate, inspect, merge
+    "data_root": Option("ROOT", "Evaluate all tasks: ROOT/TASK/test, ROOT/TASK/val or ROOT/TASK."),
+    "baseline": Option("CHECKPOINT", "An earlier checkpoint, to measure forgetting; repeatable."),
+    "min_accuracy": Option("PERCENT", "Exit with 7 if a task's accuracy is below."),
+    "max_forgetting": Option("POINTS", "Exit with 7 if a task forgot more than this (percentage points)."),
+    "file": Option("FILE", "A checkpoint, an omega or any .safetensors file."),
+    "bins": Option("N", "Bars of the histogram."),
+    "omegas": Option("OMEGA", "The omegas to combine."),
+}
+
+
+def parameter_of(command: str, field: dataclasses.Field[Any], hint: Any) -> Any:
+    """The annotation of one field of a configuration, as typer reads it.
+
+    Values stay text: the configuration converts them, so that all problems are told at once.
+    """
+    option = OPTIONS.get(f"{command}.{field.name}") or OPTIONS[field.name]
+    text = option.help + _default_text(field)
+    kind = _kind_of(hint)
+    if field.name in POSITIONALS:
+        kind = list[Path] | None if field.name == "omegas" else Path | None
+        return Annotated[kind, typer.Argument(metavar=option.metavar, help=text, show_default=False)]
+    flag = flag_of(field.name)
+    names = [f"{flag}/--no-{flag[2:]}" if option.negatable else flag, *([option.short] if option.short else [])]
+    if flag == "--out":
+        names.reverse()
+    metavar = option.metavar or None
+    return Annotated[kind, typer.Option(*names, metavar=metavar, help=text, show_default=False)]
+
+
+def fields_in_order(kind: type[Common]) -> list[dataclasses.Field[Any]]:
+    """The fields of a configuration, the command's own first and those of all commands last."""
+    own = [name for owner in kind.__mro__ for name in inspect.get_annotations(owner)]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    return [fields[name] for name in dict.fromkeys(own)]
+
+
+def hints_of(kind: type[Common]) -> dict[str, Any]:
+    """The type of each field."""
+    return get_type_hints(kind)
+
+
+def _kind_of(hint: Any) -> Any:
+    inner = get_args(hint)
+    if hint is bool:
+        return bool | None
+    is_list = getattr(hint, "__origin__", None) is tuple and inner[0] not in (int, float)
+    return list[str] | None if is_list else str | None
+
+
+def _default_text(field: dataclasses.Field[Any]) -> str:
+    default = field.default
+    if default is dataclasses.MISSING or default is None or isinstance(default, bool) or default == ():
+        return ""
+    return f" [{default:g}]" if isinstance(default, float) else f" [{default}]"

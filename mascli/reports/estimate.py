@@ -1,0 +1,133 @@
+"""The result of `mascli estimate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mascli.errors import listed
+from mascli.records import Statistics
+from mascli.reports.numbers import count, duration, number, plural, share
+from mascli.reports.report import Check, Facts, Lines, Report, Table, plain
+
+if TYPE_CHECKING:
+    from mascli.importance.statistics import LayerSummary
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """Importance of one layer: `share` of the omega's sum, `zeros` share of exact zeros (0 to 1)."""
+
+    name: str
+    parameters: int
+    share: float
+    mean: float
+    median: float
+    maximum: float
+    zeros: float
+
+
+@dataclass(frozen=True)
+class EstimateResult:
+    """An omega that was written, and how it was measured.
+
+    `images` counts those measured now and `contributions` all estimates in the file; `statistics`
+    and `layers` describe the file. `rules` counts parameters a rule, `fallback` names parameters
+    measured the slow way with the reason, `unused` those outside the evaluation pass.
+    `unreadable` holds (file, reason).
+    """
+
+    out: str
+    method: str
+    heads: tuple[str, ...]
+    images: int
+    unreadable: tuple[tuple[str, str], ...]
+    mean_squared_norm: float
+    statistics: Statistics
+    layers: tuple[LayerRow, ...]
+    rules: dict[str, int]
+    fallback: dict[str, str]
+    unused: tuple[str, ...]
+    uncovered_tasks: tuple[str, ...]
+    contributions: int
+    batch_size: int
+    seconds: float
+    images_per_second: float
+
+
+MOST_LAYERS = 12
+
+
+def estimate_report(result: EstimateResult) -> Report:
+    """The report of `mascli estimate`."""
+    images = plural(result.images, "image") + unreadable_text(result.unreadable)
+    facts = Facts(
+        (
+            ("omega", f"{result.out} ({plural(result.contributions, 'estimate')})"),
+            ("measured", f"{result.method}, answers of {', '.join(result.heads)}, {images}"),
+            ("mean squared norm", f"{number(result.mean_squared_norm)} (of the outputs: the scale of the estimate)"),
+            *statistics_facts(result.statistics),
+            ("computed by", ", ".join(f"{rule} {count(many)}" for rule, many in result.rules.items()) or "nothing"),
+            (
+                "took",
+                f"{duration(result.seconds)} ({result.images_per_second:,.1f} images/s, batch {result.batch_size})",
+            ),
+        )
+    )
+    rows = tuple(plain(row) for row in result.layers)
+    sections = (facts, layer_table(result.layers, MOST_LAYERS), Lines(_remarks(result)))
+    return Report("estimate", plain(result), rows, sections, (Check("estimate", True),))
+
+
+def statistics_facts(statistics: Statistics) -> tuple[tuple[str, str], ...]:
+    """Mean, median, maximum and zeros of an omega, as two lines."""
+    return (
+        (
+            "importance",
+            f"mean {number(statistics.mean)}, median {number(statistics.median)}, maximum {number(statistics.maximum)}",
+        ),
+        ("exactly zero", f"{share(statistics.zeros)} of the parameters"),
+    )
+
+
+def layer_table(layers: Sequence[LayerRow | LayerSummary], most: int | None = None) -> Table:
+    """Importance per layer in the network's order; with `most`, only the layers of the largest share."""
+    title, shown = "importance by layer", list(layers)
+    if most is not None and len(layers) > most:
+        title = f"importance by layer, the {most} of {len(layers)} with the largest share"
+        largest = sorted(range(len(layers)), key=lambda index: -layers[index].share)[:most]
+        shown = [layers[index] for index in sorted(largest)]
+    rows = tuple(
+        (
+            layer.name,
+            count(layer.parameters),
+            share(layer.share),
+            number(layer.mean),
+            number(layer.median),
+            number(layer.maximum),
+            share(layer.zeros),
+        )
+        for layer in shown
+    )
+    columns = ("layer", "parameters", "share", "mean", "median", "maximum", "zeros")
+    return Table(title, columns, rows, right=frozenset(columns[1:]))
+
+
+def unreadable_text(unreadable: Sequence[tuple[str, str]]) -> str:
+    """How many files could not be read, to follow a number of images; nothing if all could."""
+    return f" ({plural(len(unreadable), 'file')} could not be read)" if unreadable else ""
+
+
+def unreadable_lines(unreadable: Sequence[tuple[str, str]], most: int = 5) -> tuple[str, ...]:
+    """The files that could not be read with the reason, the first `most` of them."""
+    lines = tuple(f"not read: {file}: {reason}" for file, reason in unreadable[:most])
+    rest = len(unreadable) - most
+    return (*lines, f"not read: {plural(rest, 'file')} more (all in JSON)") if rest > 0 else lines
+
+
+def _remarks(result: EstimateResult) -> tuple[str, ...]:
+    slow = tuple(f"measured one image at a time: {name} ({reason})" for name, reason in result.fallback.items())
+    unused = (f"without importance, as no answer depends on them: {listed(result.unused)}",) if result.unused else ()
+    bare = (f"no estimate in this omega protects: {listed(result.uncovered_tasks)}",) if result.uncovered_tasks else ()
+    return (*bare, *slow[:5], *unused, *unreadable_lines(result.unreadable))

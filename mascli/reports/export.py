@@ -1,0 +1,101 @@
+"""A report for machines and for documents: JSON, CSV, Markdown and JUnit XML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mascli.errors import printable
+from mascli.reports.histogram import histogram_lines
+from mascli.reports.report import Chart, Facts, Lines, Report, Section, Table, plain
+
+
+def to_json(report: Report) -> str:
+    """The result as strict JSON; nan and infinities are the texts "nan", "inf" and "-inf"."""
+    return json.dumps(report.payload, indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(report: Report) -> str:
+    """The result's rows (tasks, layers, epochs) as CSV with a header; None is an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(report.rows[0]) if report.rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(plain(row) for row in report.rows)
+    return buffer.getvalue()
+
+
+def to_markdown(report: Report) -> str:
+    """The result as a document: facts as a list, tables as tables, the histogram as it is drawn."""
+    parts = [f"# mascli {report.command}"] + [_markdown_section(section) for section in report.sections]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def to_junit(report: Report) -> str:
+    """The result's checks as JUnit test cases, for the pipelines that count them."""
+    failures = sum(not check.passed for check in report.checks)
+    totals = {"tests": str(len(report.checks)), "failures": str(failures), "errors": "0"}
+    suites = ElementTree.Element("testsuites", totals)
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": f"mascli {report.command}", **totals})
+    for check in report.checks:
+        name = {"classname": f"mascli.{report.command}", "name": _safe(check.name)}
+        case = ElementTree.SubElement(suite, "testcase", name)
+        if not check.passed:
+            ElementTree.SubElement(case, "failure", {"message": _safe(check.message)})
+        elif check.message:
+            ElementTree.SubElement(case, "system-out").text = _safe(check.message)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+_WRITERS: dict[str, Callable[[Report], str]] = {
+    ".json": to_json,
+    ".csv": to_csv,
+    ".md": to_markdown,
+    ".xml": to_junit,
+}
+
+
+def document(report: Report, path: Path) -> str:
+    """The report in the format that the name of `path` asks for (.json, .csv, .md or .xml)."""
+    return _WRITERS[path.suffix.lower()](report)
+
+
+def _markdown_section(section: Section) -> str:
+    if isinstance(section, Facts):
+        return "\n".join(f"- {label}: {_markdown(value)}" for label, value in section.rows)
+    if isinstance(section, Table):
+        body = _markdown_table(section)
+    elif isinstance(section, Chart):
+        body = "```text\n" + "\n".join(histogram_lines(section.histogram, 80)) + "\n```"
+    else:
+        body = _markdown_lines(section)
+    return f"## {section.title[0].upper()}{section.title[1:]}\n\n{body}" if section.title and body else body
+
+
+def _markdown_table(table: Table) -> str:
+    if not table.rows:
+        return ""
+    head = [_markdown(column.replace("\n", " ")) for column in table.columns]
+    rule = ["---:" if column in table.right else "---" for column in table.columns]
+    rows = [[_markdown(cell) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def _markdown_lines(lines: Lines) -> str:
+    """Sentences as a list; lines that begin with a blank are commands, as code."""
+    return "\n".join(
+        f"      {_safe(line.strip())}" if line.startswith(" ") else f"- {_markdown(line)}" for line in lines.lines
+    )
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", _safe(text))
+
+
+def _safe(text: str) -> str:
+    return printable(plain(text))

@@ -1,0 +1,118 @@
+"""A report for the terminal: plain lines with a little colour, which fit its width.
+
+Text that users supply (paths, class names) is never read as markup and cannot steer the terminal.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from mascli.errors import printable
+from mascli.reports.histogram import histogram_lines
+from mascli.reports.report import Chart, Facts, Lines, Report, Section, Table, plain
+
+PIPED_WIDTH = 80
+NARROWEST = 6  # columns that text keeps when a table must shrink
+
+_STYLES = {"FAILED": "bold red", "passed": "green", "kept": "green"}
+
+
+def text(report: Report, width: int | None, ascii_only: bool = False) -> Text:
+    """The report as text; `width` None (not a terminal) cuts and wraps nothing."""
+    blocks = [list(_section(section, width, ascii_only)) for section in report.sections]
+    return Text("\n\n").join(Text("\n").join(block) for block in blocks if block)
+
+
+def _section(section: Section, width: int | None, ascii_only: bool) -> Iterator[Text]:
+    title = "" if isinstance(section, Facts) else section.title
+    body: Iterator[Text]
+    if isinstance(section, Facts):
+        body = _facts(section, width)
+    elif isinstance(section, Lines):
+        body = (line for text in section.lines for line in _wrapped(_safe(text), width, "  "))
+    elif isinstance(section, Table):
+        body = _table(section, width, ascii_only)
+    else:
+        body = _chart(section, width, ascii_only)
+    lines = list(body)
+    if title and lines:
+        yield Text(title, style="bold")
+    yield from lines
+
+
+def _facts(facts: Facts, width: int | None) -> Iterator[Text]:
+    label_width = max((len(label) for label, _ in facts.rows), default=0) + 2
+    for label, value in facts.rows:
+        start = (f"{label:<{label_width}}", "cyan")
+        for line in _wrapped(_safe(value), width and max(width - label_width, 20), ""):
+            yield Text.assemble(start, line)
+            start = (" " * label_width, "")
+
+
+def _wrapped(line: str, width: int | None, indent: str) -> Iterator[Text]:
+    """`line` broken between words; a line that begins with a blank is a command, and stays whole."""
+    style = "yellow" if line.startswith("warning:") else ""
+    whole = width is None or line.startswith(" ") or cell_len(line) <= width
+    parts = [line] if whole else textwrap.wrap(line, width or 80, subsequent_indent=indent, break_on_hyphens=False)
+    for part in parts:
+        yield Text(part, style=style)
+
+
+def _table(table: Table, width: int | None, ascii_only: bool) -> Iterator[Text]:
+    if not table.rows:
+        return
+    headers = [column.split("\n") for column in table.columns]
+    height = max(len(header) for header in headers)
+    header_rows = [[([""] * (height - len(h)) + h)[line] for h in headers] for line in range(height)]
+    rows = [[_safe(cell) for cell in row] for row in table.rows]
+    to_right = [column in table.right for column in table.columns]
+    widths = _widths(header_rows, rows, to_right, width)
+    for index, row in enumerate(header_rows + rows):
+        is_header = index < height
+        line = Text("  ").join(
+            Text(_fitted(cell, size, right, ascii_only), style="dim" if is_header else _STYLES.get(cell, ""))
+            for cell, size, right in zip(row, widths, to_right, strict=True)
+        )
+        line.rstrip()
+        yield line
+
+
+def _widths(headers: list[list[str]], rows: list[list[str]], to_right: list[bool], width: int | None) -> list[int]:
+    """Column widths; the widest give way until the table fits, numbers never."""
+    widths = [max(map(cell_len, column)) for column in zip(*headers, *rows, strict=True)]
+    if width is None:
+        return widths
+    numbers = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    least = [numbers[i] if right else min(NARROWEST, widths[i]) for i, right in enumerate(to_right)]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        shrinkable = [i for i in range(len(widths)) if widths[i] > least[i]]
+        if not shrinkable:
+            break
+        widths[max(shrinkable, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _fitted(cell: str, size: int, right: bool, ascii_only: bool) -> str:
+    """`cell` in exactly `size` columns; what does not fit is left out of its middle."""
+    long = cell_len(cell)
+    if long <= size:
+        return " " * (size - long) + cell if right else cell + " " * (size - long)
+    mark = "..." if ascii_only else "…"
+    room = max(size - len(mark), 0)
+    tail = cell[::-1]
+    return set_cell_size(set_cell_size(cell, room - room // 2) + mark + set_cell_size(tail, room // 2)[::-1], size)
+
+
+def _chart(chart: Chart, width: int | None, ascii_only: bool) -> Iterator[Text]:
+    for line in histogram_lines(chart.histogram, min(width or PIPED_WIDTH, 100), ascii_only):
+        styled = Text(line)
+        styled.highlight_regex("[█▏▎▍▌▋▊▉#]+", "cyan")
+        yield styled
+
+
+def _safe(value: str) -> str:
+    return printable(plain(value))

@@ -1,0 +1,103 @@
+"""The result of `mascli train-task`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mascli.errors import listed
+from mascli.reports.estimate import unreadable_lines, unreadable_text
+from mascli.reports.numbers import count, duration, number, percent, share
+from mascli.reports.report import Check, Facts, Lines, Report, Table, plain
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of a phase ("head" or "main"): mean loss on the images, validation accuracy in percent."""
+
+    phase: str
+    epoch: int
+    loss: float
+    val_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A task that was learned.
+
+    Accuracies are percent, `val_interval` is a 95 % interval. `penalty` and `lambda_` are None
+    without an omega; `free`, `slowed` and `held` are then None too, else the shares (0 to 1) of
+    shared parameters that the penalty leaves alone, slows, and holds.
+    """
+
+    out: str
+    task: str
+    classes: tuple[str, ...]
+    train_images: int
+    val_images: int
+    unreadable: tuple[tuple[str, str], ...]
+    epochs: tuple[EpochRow, ...]
+    best_epoch: int
+    val_accuracy: float | None
+    val_interval: tuple[float, float] | None
+    penalty: str | None
+    lambda_: float | None
+    free: float | None
+    slowed: float | None
+    held: float | None
+    uncovered_tasks: tuple[str, ...]
+    unprotected_parameters: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def train_task_report(result: TrainResult) -> Report:
+    """The report of `mascli train-task`."""
+    images = f"{count(result.train_images)} to learn from, {count(result.val_images)} to validate"
+    facts = Facts(
+        (
+            ("checkpoint", result.out),
+            ("task", f"{result.task}, {len(result.classes)} classes: {listed(result.classes)}"),
+            ("images", images + unreadable_text(result.unreadable)),
+            ("validation", _validation(result)),
+            ("protection", _protection(result)),
+            ("took", duration(result.seconds)),
+        )
+    )
+    rows = tuple(
+        (epoch.phase, str(epoch.epoch), number(epoch.loss), percent(epoch.val_accuracy), _mark(epoch, result))
+        for epoch in result.epochs
+    )
+    columns = ("phase", "epoch", "loss", "validation %", "")
+    table = Table("epochs", columns, rows, right=frozenset(columns[1:4]))
+    checks = (Check(f"{result.task}: learned", not result.warnings, "; ".join(result.warnings)),)
+    sections = (facts, table, Lines(_remarks(result)))
+    return Report("train-task", plain(result), tuple(plain(epoch) for epoch in result.epochs), sections, checks)
+
+
+def _mark(epoch: EpochRow, result: TrainResult) -> str:
+    return "kept" if epoch.phase == "main" and epoch.epoch == result.best_epoch else ""
+
+
+def _validation(result: TrainResult) -> str:
+    if result.val_accuracy is None:
+        return "none: the last epoch is kept"
+    interval = result.val_interval
+    spread = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    return f"{percent(result.val_accuracy)} %{spread}, epoch {result.best_epoch} kept"
+
+
+def _protection(result: TrainResult) -> str:
+    if result.lambda_ == math.inf:
+        return "lambda inf: shared parameters were not trained"
+    if result.penalty is None:
+        return "none: plain fine-tuning"
+    shares = f"{share(result.free)} free, {share(result.slowed)} slowed, {share(result.held)} held"
+    return f"lambda {number(result.lambda_)}, {result.penalty}: {shares}"
+
+
+def _remarks(result: TrainResult) -> tuple[str, ...]:
+    bare = (f"nothing protects these tasks: {listed(result.uncovered_tasks)}",) if result.uncovered_tasks else ()
+    lacking = result.unprotected_parameters
+    missing = (f"parameters that the omega does not know, free to change: {listed(lacking)}",) if lacking else ()
+    return (*(f"warning: {text}" for text in result.warnings), *bare, *missing, *unreadable_lines(result.unreadable))

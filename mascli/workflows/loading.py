@@ -1,0 +1,240 @@
+"""Opens whatever a user calls a checkpoint: one of ours, or plain weights with a model spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mascli.config import ModelOptions
+from mascli.errors import CheckpointError, UsageError, listed, printable
+from mascli.files.checkpoint_file import read_checkpoint, write_checkpoint
+from mascli.files.records_json import checkpoint_record, foreign_metadata
+from mascli.files.state_dict import read_state_dict
+from mascli.files.tensor_file import file_sha256, read_header
+from mascli.files.tensors import shared_sha256
+from mascli.models.classifier import find_classifier, probe
+from mascli.models.heads import MultiHeadModel
+from mascli.models.spec import parse_model_spec
+from mascli.models.zoo import build_network, usual_preprocessing
+from mascli.observer import Observer
+from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task
+from mascli.workflows.preflight import settled_preprocessing
+
+
+@dataclass
+class Opened:
+    """A model ready to run, and what its file says about it."""
+
+    model: MultiHeadModel
+    spec: ModelSpec
+    preprocessing: Preprocessing
+    tasks: tuple[Task, ...]
+    lineage: tuple[Step, ...]
+    file_sha256: str | None
+    foreign: Mapping[str, str]
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of the tasks in the order learned."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def ancestry(self) -> frozenset[str]:
+        """Hashes of the shared parameters of this checkpoint and of all it came from."""
+        return frozenset(step.shared_sha256 for step in self.lineage)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every shared parameter."""
+        return {name: tuple(p.shape) for name, p in self.model.shared_parameters().items()}
+
+
+def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, observer: Observer) -> Opened:
+    """Build the model of the checkpoint at `path` and load its weights.
+
+    Raises:
+        CheckpointError: a damaged file, or weights that are not those of the model.
+        UsageError: a plain file without `--model`, or flags that contradict the file.
+        UnsupportedModelError: a model that cannot be built or wrapped.
+    """
+    header = read_header(path)
+    record = checkpoint_record(header)
+    if record is None:
+        return _open_plain(path, options, device, observer)
+    preprocessing = settled_preprocessing(record, options)
+    imported = next((task for task in record.tasks if task.imported), None)
+    network = build_network(record.model, preprocessing, classes=len(imported.classes) if imported else None)
+    model = MultiHeadModel(network.float(), record.model.classifier, example_image(preprocessing))
+    for task in record.tasks:
+        if task.imported:
+            model.import_head(task.name)
+        else:
+            model.add_head(task.name, len(task.classes))
+    _check_names(path, model, record)
+    model.load(*read_checkpoint(header, record))
+    return Opened(
+        model.to(device).eval(),
+        record.model,
+        preprocessing,
+        record.tasks,
+        record.lineage,
+        file_sha256(path),
+        foreign_metadata(header),
+    )
+
+
+def start_checkpoint(options: ModelOptions, weights: Path | None, device: torch.device, observer: Observer) -> Opened:
+    """Build the model that `options` name, with random weights or with those of the file `weights`.
+
+    With weights, the network's own classifier becomes the head of a task; without, there are no
+    tasks yet.
+    """
+    if options.model is None:
+        raise UsageError("--model is missing: name the architecture, as in --model torchvision:resnet18")
+    spec = parse_model_spec(options.model, options.model_arg)
+    preprocessing = usual_preprocessing(
+        spec,
+        image_size=options.image_size,
+        resize=options.resize,
+        mean=options.mean,
+        std=options.std,
+        channels=options.channels,
+    )
+    network = build_network(spec, preprocessing).float()
+    example = example_image(preprocessing)
+    classifier = options.classifier or find_classifier(network, example)
+    tasks: tuple[Task, ...] = ()
+    if weights is not None:
+        state, notes = read_state_dict(weights)
+        for note in notes:
+            observer.note(note)
+        network = _with_weights(network, spec, preprocessing, classifier, state, weights)
+    model = MultiHeadModel(network, classifier, example)
+    if weights is not None:
+        head = model.import_head(options.head_name)
+        tasks = (Task(options.head_name, _class_names(options, _outputs(head)), imported=True),)
+    else:
+        model.add_head("trial", 2)  # tells before training that the network can process its images
+        probe(model, example, ("trial",))
+        del model.task_heads.heads["task-trial"]
+    return Opened(model.to(device).eval(), replace(spec, classifier=classifier), preprocessing, tasks, (), None, {})
+
+
+def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) -> None:
+    """Write the model as a checkpoint whose newest step is `step`, in place of its `shared_sha256`."""
+    shared, buffers = opened.model.shared_parameters(), opened.model.shared_buffers()
+    heads = opened.model.head_tensors()
+    record = CheckpointRecord(
+        model=opened.spec,
+        preprocessing=opened.preprocessing,
+        tasks=opened.tasks,
+        lineage=(*opened.lineage, step),
+        shared=tuple(shared),
+        buffers=tuple(buffers),
+        heads={task: {name: f"mascli.head.{task}.{name}" for name in tensors} for task, tensors in heads.items()},
+        aliases=opened.model.aliases(),
+    )
+    plain = {name: parameter.detach() for name, parameter in shared.items()}
+    write_checkpoint(path, record, plain, buffers, heads, foreign=opened.foreign, overwrite=overwrite)
+
+
+def current_shared_sha256(model: MultiHeadModel) -> str:
+    """The hash of the shared parameters and buffers as they are now."""
+    return shared_sha256({**model.shared_parameters(), **model.shared_buffers()})
+
+
+def example_image(preprocessing: Preprocessing) -> Tensor:
+    """Two empty images [2, C, H, W] as the network will get them."""
+    return torch.zeros(2, preprocessing.channels, *preprocessing.size)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of `--device`: `auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: this machine or this build of torch has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = printable(str(error).splitlines()[0])
+        raise UsageError(f"--device {printable(name)} is not available here ({reason}); leave it out") from error
+    return device
+
+
+def _open_plain(path: Path, options: ModelOptions, device: torch.device, observer: Observer) -> Opened:
+    if options.model is None:
+        raise UsageError(
+            f"{printable(path)} holds plain weights: say which architecture they are for with --model, as in "
+            "--model torchvision:resnet18"
+        )
+    opened = start_checkpoint(options, path, device, observer)
+    first = Step(command="init", shared_sha256=current_shared_sha256(opened.model), parent_sha256=file_sha256(path))
+    return replace(opened, lineage=(first,), file_sha256=first.parent_sha256)
+
+
+def _with_weights(
+    network: nn.Module,
+    spec: ModelSpec,
+    preprocessing: Preprocessing,
+    classifier: str,
+    state: Mapping[str, Tensor],
+    path: Path,
+) -> nn.Module:
+    weight = state.get(f"{classifier}.weight")
+    own = network.state_dict()
+    if weight is not None and weight.dim() > 0 and f"{classifier}.weight" in own:
+        classes = weight.shape[0]
+        if classes != own[f"{classifier}.weight"].shape[0] and spec.source != "python":
+            network = build_network(spec, preprocessing, classes=classes).float()
+            own = network.state_dict()
+    lacking = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    foreign = [name for name in state if name not in own]
+    other = [
+        f"{name} is {list(state[name].shape)} in the file and {list(own[name].shape)} in the model"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if lacking or foreign or other:
+        found = [f"the file lacks {listed(lacking, 3)}"] * bool(lacking)
+        found += [f"the model has no {listed(foreign, 3)}"] * bool(foreign) + other[:3]
+        raise CheckpointError(f"{printable(path)} does not hold the weights of {spec}: {'; '.join(found)}")
+    network.load_state_dict(dict(state), strict=False)
+    return network
+
+
+def _check_names(path: Path, model: MultiHeadModel, record: CheckpointRecord) -> None:
+    expected = {*model.shared_parameters(), *model.shared_buffers()}
+    stored = {*record.shared, *record.buffers}
+    if expected != stored:
+        lacking, foreign = (listed(sorted(names), 3) or "nothing" for names in (expected - stored, stored - expected))
+        raise CheckpointError(
+            f"{printable(path)} does not fit {record.model} as it is built here: it lacks {lacking}, and has {foreign} "
+            "beyond it; is the library that builds the model another version?"
+        )
+
+
+def _outputs(head: nn.Module) -> int:
+    return int(next(head.parameters()).shape[0])
+
+
+def _class_names(options: ModelOptions, count: int) -> tuple[str, ...]:
+    if options.classes is None:
+        return tuple(str(number) for number in range(count))
+    try:
+        lines = options.classes.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes {printable(options.classes)}: cannot be read as UTF-8 text ({error})") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != count or len(set(names)) != count:
+        raise UsageError(
+            f"--classes {printable(options.classes)} names {len(set(names))} different classes in {len(names)} lines; "
+            f"the classifier has {count} outputs: one line each"
+        )
+    return names

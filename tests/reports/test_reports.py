@@ -1,0 +1,190 @@
+"""Every result in every form: complete for machines, truthful and tidy for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import sample_results as results
+from rich.cells import cell_len
+
+from mascli.reports.demo import demo_report
+from mascli.reports.estimate import estimate_report
+from mascli.reports.evaluate import evaluate_report
+from mascli.reports.export import to_csv, to_json, to_junit, to_markdown
+from mascli.reports.init import init_report
+from mascli.reports.inspect_file import inspect_report
+from mascli.reports.merge import merge_report
+from mascli.reports.render import text
+from mascli.reports.report import Facts, Lines, Report, Table, plain
+from mascli.reports.train_task import train_task_report
+
+REPORTS = {
+    "init": init_report(results.INIT),
+    "estimate": estimate_report(results.ESTIMATE),
+    "train": train_task_report(results.TRAIN),
+    "evaluate": evaluate_report(results.EVALUATE),
+    "merge": merge_report(results.MERGE),
+    "omega": inspect_report(results.INSPECT_OMEGA),
+    "checkpoint": inspect_report(results.INSPECT_CHECKPOINT),
+    "tensors": inspect_report(results.INSPECT_TENSORS),
+    "demo": demo_report(results.DEMO),
+}
+EACH = pytest.mark.parametrize("name", REPORTS)
+
+
+def refuse(token: str) -> None:
+    raise AssertionError(f"{token} is not JSON")
+
+
+def strictly(document: str) -> Any:
+    return json.loads(document, parse_constant=refuse)
+
+
+def shown(report: Report, width: int | None = 80, ascii_only: bool = False) -> str:
+    return text(report, width, ascii_only).plain
+
+
+@EACH
+def test_json_is_strict_and_reads_back(name: str) -> None:
+    document = to_json(REPORTS[name])
+    assert document.isascii()
+    assert strictly(document) == plain(REPORTS[name].payload)
+
+
+@EACH
+def test_csv_has_a_row_for_each(name: str) -> None:
+    report = REPORTS[name]
+    rows = list(csv.DictReader(io.StringIO(to_csv(report))))
+    assert len(rows) == len(report.rows) > 0
+    for read, written in zip(rows, report.rows, strict=True):
+        assert read == {key: "" if value is None else str(value) for key, value in written.items()}
+
+
+@EACH
+def test_text_fits_eighty_columns_and_cannot_steer_the_terminal(name: str) -> None:
+    for line in shown(REPORTS[name]).splitlines():
+        assert cell_len(line) <= 80, line
+        assert line.isprintable()
+
+
+@EACH
+def test_piped_text_loses_nothing(name: str) -> None:
+    piped = shown(REPORTS[name], None)
+    for section in REPORTS[name].sections:
+        if isinstance(section, Table):
+            for row in section.rows:
+                assert any(all(plainly(cell) in line for cell in row) for line in piped.splitlines())
+        elif isinstance(section, Facts):
+            assert all(plainly(value) in piped for _, value in section.rows)
+        elif isinstance(section, Lines):
+            assert all(plainly(line) in piped for line in section.lines)
+
+
+def plainly(cell: str) -> str:
+    return cell.replace("\x1b", "\\x1b")
+
+
+@EACH
+def test_ascii_where_the_terminal_has_no_more(name: str) -> None:
+    assert shown(REPORTS[name], 60, ascii_only=True).isascii()
+
+
+@EACH
+def test_markdown_tables_have_as_many_cells_in_each_row(name: str) -> None:
+    document = to_markdown(REPORTS[name])
+    assert document.startswith("# mascli ")
+    for block in document.split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.replace(r"\|", "").count("|") for line in rows}) <= 1
+    assert "\x1b" not in document
+
+
+@EACH
+def test_junit_counts_its_cases(name: str) -> None:
+    suites = ElementTree.fromstring(to_junit(REPORTS[name]))
+    cases = suites.findall("testsuite/testcase")
+    assert len(cases) == int(suites.attrib["tests"]) == len(REPORTS[name].checks) > 0
+    assert len(suites.findall(".//failure")) == int(suites.attrib["failures"])
+
+
+def test_user_text_is_never_markup() -> None:
+    assert "[/]/base.omega" in shown(REPORTS["estimate"])
+    assert "photos/[bold].jpg" in shown(REPORTS["estimate"])
+    assert r"\[/\]/base.omega" in to_markdown(REPORTS["estimate"])
+
+
+def test_a_gate_that_is_not_met_fails_its_case_and_is_told() -> None:
+    report = REPORTS["evaluate"]
+    assert report.unmet == ("task base: forgetting 2.30 points, more than --max-forgetting 1",)
+    failed = ElementTree.fromstring(to_junit(report)).findall(".//failure/..")
+    assert [case.attrib["name"] for case in failed] == ["base: max-forgetting"]
+    assert evaluate_report(replace(results.EVALUATE, gates=())).unmet == ()
+
+
+def test_evaluate_shows_what_was_forgotten_and_leaves_blank_what_cannot_be_known() -> None:
+    lines = {line.split()[0]: line.split() for line in shown(REPORTS["evaluate"]).splitlines() if line}
+    assert lines["base"][1:] == ["10", "1,000", "91.20", "89.30", "to", "92.80", "93.50", "2.30"]
+    assert lines["birds"][-1] == "100.00"
+    alone = replace(results.EVALUATE, tasks=results.EVALUATE.tasks[2:], average_forgetting=None)
+    assert "forgetting" not in shown(evaluate_report(replace(alone, gates=())))
+
+
+def test_demo_json_is_what_was_promised() -> None:
+    payload = strictly(to_json(REPORTS["demo"]))
+    assert list(payload) == ["methods"]
+    assert list(payload["methods"]) == ["finetune", "mas"]
+    for method in payload["methods"].values():
+        assert list(method) == ["average_accuracy", "learning_accuracy", "forgetting", "accuracy_matrix"]
+        assert [len(row) for row in method["accuracy_matrix"]] == [1, 2, 3, 4, 5]
+
+
+def test_demo_shows_both_matrices_with_counts() -> None:
+    lines = shown(REPORTS["demo"]).splitlines()
+    assert sum(line.split() == ["digits-90", "64.00", "73.00", "82.00", "91.00", "100.00"] for line in lines) == 1
+    assert sum("n=120" in line and "n=119" in line for line in lines) == 2
+
+
+def test_training_names_what_is_unprotected_and_what_failed() -> None:
+    text_of = shown(REPORTS["train"])
+    assert "nothing protects these tasks: birds" in text_of
+    assert "warning: the training loss ended at 4.6" in text_of
+    assert not REPORTS["train"].checks[0].passed
+    plain_run = replace(results.TRAIN, penalty=None, lambda_=None, free=None, slowed=None, held=None, warnings=())
+    assert "none: plain fine-tuning" in shown(train_task_report(plain_run))
+    assert train_task_report(plain_run).checks[0].passed
+    frozen = replace(results.TRAIN, lambda_=float("inf"), val_accuracy=None, val_interval=None)
+    assert "shared parameters were not trained" in shown(train_task_report(frozen))
+    assert "the last epoch is kept" in shown(train_task_report(frozen))
+    assert strictly(to_json(train_task_report(frozen)))["lambda"] == "inf"
+
+
+def test_estimate_shows_the_layers_of_the_largest_share_in_the_order_of_the_network() -> None:
+    layers = tuple(replace(row, share=index / 100) for index, row in enumerate(results.ESTIMATE.layers))
+    report = estimate_report(replace(results.ESTIMATE, layers=layers))
+    (table,) = [section for section in report.sections if isinstance(section, Table)]
+    assert [row[0] for row in table.rows] == [layer.name for layer in layers[-12:]]
+    assert len(report.rows) == len(layers)
+
+
+def test_many_unreadable_files_are_counted() -> None:
+    many = replace(results.ESTIMATE, unreadable=tuple((f"{number}.jpg", "truncated") for number in range(8)))
+    shown_text = shown(estimate_report(many), None)
+    assert "8 files could not be read" in shown_text
+    assert "3 files more" in shown_text
+
+
+def test_plain_makes_strict_values_of_anything() -> None:
+    odd = {"x": float("nan"), "path": "\udce9", "set": frozenset({"b", "a"}), "half": "\ud800"}
+    assert plain(odd) == {"x": "nan", "path": r"\udce9", "set": ["a", "b"], "half": r"\ud800"}
+
+
+def test_a_table_without_rows_is_not_shown() -> None:
+    report = replace(REPORTS["init"], sections=(Table("epochs", ("a", "b"), ()),))
+    assert shown(report) == ""
+    assert to_markdown(report) == "# mascli init\n"

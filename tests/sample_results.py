@@ -1,0 +1,183 @@
+"""One result of each command, with names that a careless renderer would trip over."""
+
+from __future__ import annotations
+
+import math
+
+from mascli.importance.statistics import Histogram, LayerSummary
+from mascli.records import (
+    CheckpointRecord,
+    Contribution,
+    ModelSpec,
+    OmegaRecord,
+    Preprocessing,
+    Statistics,
+    Step,
+    Task,
+)
+from mascli.reports.demo import DemoResult, MethodResult
+from mascli.reports.estimate import EstimateResult, LayerRow
+from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
+from mascli.reports.init import InitResult
+from mascli.reports.inspect_file import InspectResult, LayerShapes
+from mascli.reports.merge import MergeResult
+from mascli.reports.train_task import EpochRow, TrainResult
+
+PREPROCESSING = Preprocessing(size=(224, 224), resize_to=256)
+STATISTICS = Statistics(mean=0.0123, median=0.00045, maximum=91.25, zeros=0.125)
+SPEC = ModelSpec("torchvision", "resnet18", {"width": 64}, "fc")
+SHA = "0123456789abcdef" * 4
+HISTOGRAM = Histogram(
+    zeros=1_398_101,
+    not_finite=0,
+    negative=0,
+    edges=tuple(10.0**exponent for exponent in range(-8, 3)),
+    counts=(12, 400, 81_000, 910_000, 3_400_000, 4_100_000, 1_200_000, 90_000, 310, 1),
+)
+
+INIT = InitResult(
+    out="base.st",
+    model="torchvision:resnet18",
+    classifier="fc",
+    parameters=11_176_512,
+    tasks=("base",),
+    preprocessing=PREPROCESSING,
+    notes=("the weights stood under 'state_dict'",),
+)
+
+_LAYERS = tuple(
+    LayerRow(f"layer{stage}.{block}.conv{conv}", 36_864 * 4**stage, 0.05, 0.0123, 4.5e-4, 91.25, 0.0)
+    for stage in range(1, 5)
+    for block in range(2)
+    for conv in (1, 2)
+)
+
+ESTIMATE = EstimateResult(
+    out="[/]/base.omega",
+    method="mas",
+    heads=("base",),
+    images=1_200,
+    unreadable=(("photos/[bold].jpg", "truncated"), ("photos/\x1b[31mred.png", "not an image")),
+    mean_squared_norm=812.5,
+    statistics=STATISTICS,
+    layers=_LAYERS,
+    rules={"conv2d": 11_166_912, "batchnorm2d": 9_600},
+    fallback={"class_token": "a bare parameter"},
+    unused=("aux.fc.weight",),
+    uncovered_tasks=("flowers",),
+    contributions=1,
+    batch_size=32,
+    seconds=71.2,
+    images_per_second=16.85,
+)
+
+TRAIN = TrainResult(
+    out="flowers.st",
+    task="flowers",
+    classes=tuple(f"class {number}" for number in range(102)),
+    train_images=918,
+    val_images=102,
+    unreadable=(),
+    epochs=(
+        EpochRow("head", 1, 3.21, 41.5),
+        EpochRow("main", 1, 1.02, 81.25),
+        EpochRow("main", 2, 0.0000123, 86.27),
+    ),
+    best_epoch=2,
+    val_accuracy=86.27,
+    val_interval=(78.3, 91.6),
+    penalty="decoupled",
+    lambda_=10.0,
+    free=0.8123,
+    slowed=0.15,
+    held=0.0377,
+    uncovered_tasks=("birds",),
+    unprotected_parameters=("extra.weight",),
+    warnings=("the training loss ended at 4.6, close to guessing (4.62): try a smaller --lambda or a larger --lr",),
+    seconds=754.2,
+)
+
+EVALUATE = EvaluateResult(
+    checkpoint="new.st",
+    tasks=(
+        TaskRow("base", "data/base/test", 10, 1000, 912, 91.2, 89.3, 92.8, "flowers.st", 93.5, 2.3, 1),
+        TaskRow("flowers", "data/flowers/[/]", 102, 510, 439, 86.08, 82.8, 88.8, "flowers.st", 86.08, -0.0),
+        TaskRow("birds", "data/birds/test", 5, 50, 50, 100.0, 92.9, 100.0),
+    ),
+    average_accuracy=92.42,
+    average_forgetting=1.15,
+    not_evaluated=("cars",),
+    gates=(
+        Gate("min-accuracy", "base", 80.0, 91.2, True),
+        Gate("max-forgetting", "base", 1.0, 2.3, False),
+    ),
+)
+
+MERGE = MergeResult(
+    out="all.omega",
+    combine="sum",
+    files=("one.omega", "two.omega"),
+    images=2_400,
+    contributions=2,
+    statistics=STATISTICS,
+    notes=("mean squared norms differ 14-fold: the larger one dominates",),
+)
+
+_CONTRIBUTION = Contribution(("base",), 1_200, SHA, SHA, "", 812.5, STATISTICS, PREPROCESSING)
+OMEGA = OmegaRecord(SPEC, "mas", "squared-l2", "abs", (_CONTRIBUTION, _CONTRIBUTION))
+
+INSPECT_OMEGA = InspectResult(
+    file="both.omega",
+    kind="omega",
+    bytes=44_712_000,
+    parameters=11_179_824,
+    omega=OMEGA,
+    layers=(
+        LayerSummary("conv1", 9_408, 0.25, 0.1, 0.05, 3.0, 91.25, 0.0, 0),
+        LayerSummary("layer1.0.a_rather_long_name_of_a_block.depthwise_convolution", 36_864, 0.75, *[math.nan] * 5, 3),
+    ),
+    statistics=STATISTICS,
+    histogram=HISTOGRAM,
+)
+
+RECORD = CheckpointRecord(
+    model=SPEC,
+    preprocessing=PREPROCESSING,
+    tasks=(Task("base", tuple(f"n{number:04}" for number in range(1000)), imported=True), Task("pets", ("[/]", "dog"))),
+    lineage=(
+        Step("init", SHA),
+        Step("train-task", SHA, "pets", omega_sha256=SHA, settings={"lambda": "inf"}, result={"val_accuracy": 97.5}),
+    ),
+    shared=("conv1.weight", "bn1.weight"),
+    buffers=("bn1.running_mean",),
+    heads={"base": {"weight": "mascli.head.base.weight"}, "pets": {"weight": "mascli.head.pets.weight"}},
+)
+
+_SHAPES = (
+    LayerShapes("conv1", 9_408, ("F32",), {"weight": (64, 3, 7, 7)}),
+    LayerShapes("bn1", 257, ("F32", "I64"), {"weight": (64,), "bias": (64,), "num_batches_tracked": ()}),
+)
+INSPECT_CHECKPOINT = InspectResult("pets.st", "checkpoint", 46_800_000, 9_665, checkpoint=RECORD, shapes=_SHAPES)
+INSPECT_TENSORS = InspectResult("r18.safetensors", "tensors", 812, 9_665, shapes=_SHAPES)
+
+_TASKS = ("digits-12", "digits-34", "digits-56", "digits-78", "digits-90")
+_COUNTS = (120, 121, 120, 118, 119)
+DEMO = DemoResult(
+    out="mascli-demo",
+    tasks=_TASKS,
+    methods={
+        "finetune": MethodResult(
+            tuple(tuple(100.0 - 9 * (after - task) for task in range(after + 1)) for after in range(5)),
+            _COUNTS,
+            82.0,
+            100.0,
+            22.5,
+        ),
+        "mas": MethodResult(tuple(tuple([99.17] * (after + 1)) for after in range(5)), _COUNTS, 99.17, 99.17, 0.0),
+    },
+    histogram=HISTOGRAM,
+    omega="mascli-demo/mas/digits-90.omega",
+    seed=0,
+    seconds=31.4,
+    next_steps=("mascli inspect mascli-demo/mas/digits-90.omega", "mascli demo --seed 1 --overwrite"),
+)
