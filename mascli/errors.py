@@ -13,7 +13,6 @@ Every message is one plain line: what is wrong, where, and what to do next.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,8 +65,12 @@ def printable(text: str | Path) -> str:
     Control characters and bytes that are not UTF-8 (a file name may hold both) come out as
     backslash escapes, so that a name can neither break a line nor steer a terminal.
     """
-    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # how Python holds a byte of a name that is not UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -11,7 +11,7 @@ import typer
 from mascli import __version__
 from mascli.cli.command import command
 from mascli.cli.demo import demo
-from mascli.cli.ending import exit_code_of, flush
+from mascli.cli.ending import STOPPED, exit_code_of, flush, say
 from mascli.cli.estimate import estimate
 from mascli.cli.evaluate import evaluate
 from mascli.cli.init import init
@@ -73,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # a name must not be able to stop the output
     try:
         code = app(args=arguments, prog_name="mascli", standalone_mode=False) or 0
+        if code == STOPPED:  # typer has swallowed the interrupt
+            say("stopped")
     except BaseException as error:
         code = exit_code_of(error)
     sys.exit(flush(code))

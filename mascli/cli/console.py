@@ -61,8 +61,9 @@ class TerminalObserver(Observer):
             nonlocal done, bar
             done += count
             if bar is None and shown and time.monotonic() - begun > PATIENCE:
-                bar = self._started_bars().add_task(printable(label), total=total, unit=unit, begun=begun)
-            if bar is not None and self._bars is not None:
+                bars = self._started_bars()
+                bar = bars.add_task(printable(label), total=total, completed=done, unit=unit, begun=begun)
+            elif bar is not None and self._bars is not None:
                 self._bars.update(bar, completed=done)
 
         try:

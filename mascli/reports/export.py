@@ -49,7 +49,7 @@ def to_junit(report: Report) -> str:
         elif check.message:
             ElementTree.SubElement(case, "system-out").text = _safe(check.message)
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
 
 _WRITERS: dict[str, Callable[[Report], str]] = {

@@ -65,7 +65,15 @@ def inspect_report(result: InspectResult) -> Report:
         {"name": layer.name, "parameters": layer.parameters, "dtypes": " ".join(layer.dtypes), "shapes": _shapes(layer)}
         for layer in result.shapes
     )
-    return Report("inspect", plain(result), rows, tuple(sections), (Check("inspect", True),))
+    return Report("inspect", _payload(result), rows, tuple(sections), (Check("inspect", True),))
+
+
+def _payload(result: InspectResult) -> dict[str, Any]:
+    """The result without the hashes of single images, of which there can be millions."""
+    payload: dict[str, Any] = plain(result)
+    for part in payload["omega"]["contributions"] if result.omega else ():
+        del part["image_hashes"]
+    return payload
 
 
 _USE = (

@@ -9,7 +9,8 @@ import shutil
 import time
 from pathlib import Path
 
-from mascli.config import DemoConfig, InitConfig
+from mascli.config import DemoConfig, EvaluateConfig, InitConfig, InspectConfig
+from mascli.config.command_line import command_line
 from mascli.data.samples.digits import write_digit_tasks
 from mascli.errors import UsageError, printable
 from mascli.files.tensor_file import read_header
@@ -46,8 +47,10 @@ def demo(config: DemoConfig, observer: Observer) -> DemoResult:
         seed=config.seed,
         seconds=time.monotonic() - started,
         next_steps=(
-            f"mascli inspect {omega}",
-            f"mascli evaluate {folder / 'mas' / tasks[-1]}.safetensors --data-root {folder / 'data'}",
+            command_line(InspectConfig(file=omega)),
+            command_line(
+                EvaluateConfig(checkpoint=folder / "mas" / f"{tasks[-1]}.safetensors", data_root=folder / "data")
+            ),
             "mascli init --model torchvision:resnet18 --weights YOUR.pth -o base.safetensors",
         ),
     )

@@ -91,9 +91,10 @@ def check_evaluate(config: EvaluateConfig) -> None:
         {**folders, "--data-root": config.data_root},
     )
     record = _checkpoint(config.checkpoint, config)
-    for path in config.baseline:
-        _checkpoint(path, config)
     chosen = evaluation_folders(config, task_names(record, config))
+    earlier = {name for path in config.baseline for name in task_names(_checkpoint(path, config), config)}
+    if config.max_forgetting is not None and not earlier & chosen.keys():
+        raise UsageError(f"--max-forgetting: no --baseline has a task of those to evaluate ({', '.join(chosen)})")
     for task in record.tasks if record else ():
         if task.name in chosen:
             labels_for(labelled_folder(chosen[task.name]), task.classes, task.name)

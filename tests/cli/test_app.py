@@ -43,6 +43,14 @@ def ends(arguments: list[str]) -> Any:
     return caught.value.code
 
 
+def plain_file(path: Path) -> Path:
+    """A tensor file of one tensor, `fc.weight` with two zeros."""
+    header = json.dumps({"fc.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    return path
+
+
 def python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
@@ -150,8 +158,12 @@ def test_what_a_user_can_mistype_is_a_line_each(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX pipes")
-@pytest.mark.parametrize("arguments", [["--help"], ["train-task", "--help"], ["demo", "--show-config"]])
-def test_a_closed_pipe_is_silent(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train-task", "--help"], ["demo", "--show-config"], ["inspect", "FILE"]]
+)
+def test_a_closed_pipe_is_silent(arguments: list[str], tmp_path: Path) -> None:
+    file = plain_file(tmp_path / "some.safetensors")
+    arguments = [str(file) if part == "FILE" else part for part in arguments]
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -186,10 +198,7 @@ def test_a_name_that_the_terminal_cannot_write_does_not_stop_the_output(tmp_path
 
 
 def test_json_of_a_real_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    header = json.dumps({"fc.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-    header += b" " * (-len(header) % 8)
-    file = tmp_path / "[bold].safetensors"
-    file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    file = plain_file(tmp_path / "[bold].safetensors")
     reports = [tmp_path / f"result.{ending}" for ending in ("json", "csv", "md", "xml")]
     arguments = ["inspect", str(file), "--format", "json", "-o", str(reports[0])]
     assert ends(arguments + [part for path in reports[1:] for part in ("--report", str(path))]) == 0

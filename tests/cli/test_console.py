@@ -84,7 +84,7 @@ def test_bars_show_and_vanish_on_a_terminal(monkeypatch: Any) -> None:
     assert "read [/]" in shown
     assert "4/10" in shown
     assert "tensors/s" in shown
-    assert shown.endswith("\x1b[2K")  # the line is taken back
+    assert shown.endswith("\x1b[2K\x1b[?25h\r")  # the line is taken back
     assert observer._bars is None
 
 

@@ -93,7 +93,9 @@ def test_a_pipe_closed_inside_typer_is_silent_too(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyboardInterrupt, 130), (MascliError, 1), (EOFError, 130), (ZeroDivisionError, 1)]
 )
-def test_main_ends_with_the_code_of_what_a_command_raised(error: type[Exception], code: int, monkeypatch: Any) -> None:
+def test_main_ends_with_the_code_of_what_a_command_raised(
+    error: type[Exception], code: int, monkeypatch: Any, capsys: Any
+) -> None:
     fake = typer.Typer()
 
     @fake.command()
@@ -104,6 +106,8 @@ def test_main_ends_with_the_code_of_what_a_command_raised(error: type[Exception]
     with pytest.raises(SystemExit) as caught:
         application.main([])
     assert caught.value.code == code
+    stopped = capsys.readouterr().err.strip().endswith("mascli: stopped")
+    assert stopped == (code == 130)
 
 
 def test_flush_reports_what_the_last_bytes_meet(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
