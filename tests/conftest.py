@@ -1,8 +1,14 @@
-"""The coverage gate is for the whole suite: a run of some tests only reports nothing and gates nothing."""
+"""One thread a process, as small networks want it; and a coverage gate for the whole suite alone."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+from commands import Run
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in every process started here
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -11,3 +17,18 @@ def pytest_configure(config: pytest.Config) -> None:
     whole = config.args == config.getini("testpaths") and not config.option.keyword and not config.option.markexpr
     if not whole:
         config.option.no_cov = True
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: words -> (exit code, standard output, standard error)."""
+
+    from mascli.cli.app import main
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        output = capsys.readouterr()
+        return int(stopped.value.code or 0), output.out, output.err
+
+    return call

@@ -130,7 +130,9 @@ def _timm_preprocessing(spec: ModelSpec) -> Preprocessing:
         size=(height, width),
         resize="squash" if squash else "shorter",
         resize_to=0 if squash else int(min(height, width) / usual["crop_pct"]),
-        interpolation=usual["interpolation"],
+        interpolation=usual["interpolation"]
+        if usual["interpolation"] in ("bilinear", "nearest", "lanczos")
+        else "bicubic",
         channels=channels,
         mean=tuple(usual["mean"]),
         std=tuple(usual["std"]),
