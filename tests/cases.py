@@ -153,3 +153,74 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "transposed convolution": _around(lambda: nn.ConvTranspose2d(3, 6, 3, stride=2)),
     "group norm": _around(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(3, 6))),
 }
+
+
+class Routed(nn.Module):
+    """Experts that run for some images only: bright ones go to the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(192, 6) for _ in range(2))
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x, bright = images.flatten(1), images.mean((1, 2, 3)) > 5
+        features = x.new_zeros(len(x), 6)
+        for expert, mine in zip(self.experts, (~bright, bright), strict=True):
+            if mine.any():
+                features = features.index_put((mine,), expert(x[mine]).tanh())
+        return self.head(features)
+
+
+class Chunked(nn.Module):
+    """A layer that is called for four images at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(192, 6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(torch.cat([self.body(part.flatten(1)).tanh() for part in images.split(4)]))
+
+
+class OverwrittenLater(nn.Module):
+    """Overwrites the padded input of a layer, but only in batches of more than four images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1, padding_mode="circular")
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images * 1.0
+        y = self.conv(x).mean((2, 3))
+        if len(images) > 4:
+            x.zero_()
+        return self.head(y)
+
+
+class TimeFirst(nn.Module):
+    """A layer that gets [2 halves, N, features]: its first dimension is not that of the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(96, 6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(images.reshape(len(images), 2, 96).transpose(0, 1)).tanh().mean(0))
+
+
+class FrozenTrunk(nn.Module):
+    """A layer that its maker has frozen, and a parameter of whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.Linear(192, 6).requires_grad_(False)
+        self.free = nn.Linear(6, 6)
+        self.shift = nn.Parameter(torch.tensor([1, 2]), requires_grad=False)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.free(self.frozen(images.flatten(1)).tanh()).tanh() + self.shift.sum())

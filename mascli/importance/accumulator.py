@@ -21,7 +21,7 @@ class Accumulator:
     def __init__(self, shapes: Mapping[str, Tensor]) -> None:
         self.images = 0
         self.value = 0.0
-        self._open = {name: torch.zeros_like(like, requires_grad=False) for name, like in shapes.items()}
+        self._open = {name: _zeros(like) for name, like in shapes.items()}
         self._open_images = 0
         self._closed: dict[str, Tensor] = {}
 
@@ -48,6 +48,12 @@ class Accumulator:
     def _close(self) -> None:
         for name, part in self._open.items():
             closed = self._closed.get(name)
-            self._closed[name] = part.to(torch.float64, copy=True) if closed is None else closed + part
+            exact = part.to("cpu", torch.float64, copy=True)  # not every accelerator has float64
+            self._closed[name] = exact if closed is None else closed + exact
             part.zero_()
         self._open_images = 0
+
+
+def _zeros(like: Tensor) -> Tensor:
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    return torch.zeros(like.shape, dtype=dtype, device=like.device)

@@ -15,8 +15,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mascli.errors import NumericsError
-
 # Called with the uses of one layer in a pass, each its input and the gradient at its output, as
 # soon as the backward pass has come by all of them.
 Receive = Callable[[str, list[tuple[Tensor, Tensor]]], None]
@@ -42,25 +40,46 @@ class _Tap(torch.autograd.Function):
         return gradient, None, None
 
 
+class Surprise(Exception):
+    """A pass that does not run as planned: what the layer at `path` did otherwise is the `reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class Capture:
-    """Runs passes of a model and hands each layer's inputs and output gradients to `receive`.
+    """Runs one pass of a model and hands each layer's inputs and output gradients to `receive`.
 
     Args:
         layers: the modules to listen to, by path.
+        idle: modules that are not to run at all.
         copied: paths whose input is overwritten later in the pass and has to be copied.
+        images: number of images in the pass; every layer has to get all of them.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], copied: Collection[str], receive: Receive) -> None:
-        self.layers = layers
-        self.copied = copied
-        self.receive = receive
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        idle: Mapping[str, nn.Module],
+        copied: Collection[str],
+        images: int,
+        receive: Receive,
+    ) -> None:
+        self._layers = layers
+        self._idle = idle
+        self._copied = copied
+        self._images = images
+        self._receive = receive
         self._uses: dict[str, list[_Use]] = {}
         self._token = torch.empty(0, requires_grad=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen to the layers inside this context."""
-        handles = [layer.register_forward_hook(self._hook(path)) for path, layer in self.layers.items()]
+        handles = [layer.register_forward_hook(self._tap(path)) for path, layer in self._layers.items()]
+        handles += [layer.register_forward_pre_hook(_alarm(path)) for path, layer in self._idle.items()]
         try:
             yield
         finally:
@@ -69,16 +88,21 @@ class Capture:
             self._uses = {}
 
     def backward(self, values: Tensor) -> None:
-        """Run the backward pass of `values` [N] through all taps, down to the first layer."""
+        """Run the backward pass of `values` [N] through all taps, down to the first layer.
+
+        Raises:
+            Surprise: the input of a layer was overwritten meanwhile.
+        """
         torch.autograd.grad(values.sum(), self._token, allow_unused=True)
         for path in list(self._uses):
             self._deliver(path)  # layers of which some use does not reach the objective
-        self._uses = {}
 
-    def _hook(self, path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def _tap(self, path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             inputs = arguments[0].detach()
-            use = _Use(inputs.clone() if path in self.copied else inputs, 0)
+            if len(inputs) != self._images or len(output) != self._images:
+                raise Surprise(path, f"it is called with {len(inputs)} of {self._images} images")
+            use = _Use(inputs.clone() if path in self._copied else inputs, 0)
             use.version = use.inputs._version
             self._uses.setdefault(path, []).append(use)
 
@@ -94,13 +118,16 @@ class Capture:
 
     def _deliver(self, path: str) -> None:
         uses = self._uses.pop(path)
-        for use in uses:
-            if use.inputs._version != use.version:
-                raise NumericsError(
-                    f"the input of layer {path} was overwritten during the pass, though it was not when the pass "
-                    "was planned; please report this model"
-                )
+        if any(use.inputs._version != use.version for use in uses):
+            raise Surprise(path, "its input is overwritten later in the pass")
         with torch.no_grad():
             seen = [(use.inputs, use.gradient) for use in uses if use.gradient is not None]
             if seen:
-                self.receive(path, seen)
+                self._receive(path, seen)
+
+
+def _alarm(path: str) -> Callable[..., None]:
+    def hook(*_: Any) -> None:
+        raise Surprise(path, "it runs for some images and not for others")
+
+    return hook

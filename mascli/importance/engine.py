@@ -11,9 +11,11 @@ from torch import Tensor
 from mascli.errors import DataError, NumericsError
 from mascli.files.tensors import shared_sha256
 from mascli.importance.accumulator import Accumulator
+from mascli.importance.capture import Surprise
 from mascli.importance.objective import Objective
-from mascli.importance.plan import Plan, make_plan, rule_sums
-from mascli.importance.reference import reference_sums
+from mascli.importance.passes import batch_sums
+from mascli.importance.plan import Plan
+from mascli.importance.trial import tried_plan
 from mascli.models.heads import MultiHeadModel, evaluating
 
 
@@ -33,7 +35,7 @@ def estimate_importance(
     """Omega = (1/N) sum over images of |d objective / d theta|, exact for each image (paper, Eq. 2).
 
     The model is measured in eval mode and left exactly as it was: its tensors are hashed before and
-    after.
+    after. A batch that does not run as planned goes, with all later ones, one image at a time.
 
     Args:
         batches: preprocessed images [n, C, H, W], n from 1 and free to vary.
@@ -42,23 +44,25 @@ def estimate_importance(
     Raises:
         DataError: no image at all.
         NumericsError: an importance that is not finite, or a model that the estimate changed.
-        UnsupportedModelError: images of a batch influence each other.
+        UnsupportedModelError: images of a batch influence each other, or answers are random.
     """
     iterator = iter(batches)
     first = next(iterator, None)
     if first is None:
         raise DataError("there is no image to estimate importance from")
-    before = shared_sha256(model.state_dict())
+    before = _fingerprint(model)
     with evaluating(model):
-        plan = make_plan(model, first, tasks, objective)
+        plan = tried_plan(model, first, tasks, objective)
+        _check_unchanged(model, before)
         total = Accumulator(model.shared_parameters())
         for images in chain([first], iterator):
-            total.add(*batch_sums(plan, model, images, tasks, objective))
-    if shared_sha256(model.state_dict()) != before:
-        raise NumericsError(
-            "the estimate changed the model's parameters or buffers, so nothing was written; does its forward pass "
-            "update itself in eval mode?"
-        )
+            try:
+                part = batch_sums(plan, model, images, tasks, objective)
+            except Surprise as surprise:
+                plan = plan.without(surprise.path, surprise.reason)
+                part = batch_sums(plan, model, images, tasks, objective)
+            total.add(*part)
+    _check_unchanged(model, before)
     omega = total.mean()
     for name, values in omega.items():
         if not values.isfinite().all():
@@ -69,10 +73,14 @@ def estimate_importance(
     return Estimate(omega, total.images, total.mean_value, plan)
 
 
-def batch_sums(
-    plan: Plan, model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...], objective: Objective
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Sum over the images of a batch of |gradient| for each shared parameter, and the values [N]."""
-    if plan.fallback:  # the one-image pass gives every parameter at once
-        return reference_sums(model, images, tasks, objective)
-    return rule_sums(plan, model, images, tasks, objective)
+def _fingerprint(model: MultiHeadModel) -> str:
+    """A hash of all parameters and all buffers, also those that no file keeps."""
+    return shared_sha256({**model.state_dict(), **dict(model.named_buffers())})
+
+
+def _check_unchanged(model: MultiHeadModel, before: str) -> None:
+    if _fingerprint(model) != before:
+        raise NumericsError(
+            "the estimate changed the model's parameters or buffers, so nothing was written; does its forward pass "
+            "update itself in eval mode?"
+        )

@@ -15,7 +15,7 @@ from mascli.models.heads import MultiHeadModel
 def image_gradients(
     model: MultiHeadModel, image: Tensor, tasks: tuple[str, ...], objective: Objective
 ) -> tuple[dict[str, Tensor | None], Tensor]:
-    """The gradient of one image's objective for every shared parameter, None for one it does not use.
+    """The gradient of one image's objective for every shared parameter, None for one unused or frozen.
 
     Args:
         image: one preprocessed image [1, C, H, W].
@@ -25,8 +25,10 @@ def image_gradients(
     """
     parameters = model.shared_parameters()
     value = objective(model(image, tasks))
-    gradients = torch.autograd.grad(value.sum(), list(parameters.values()), allow_unused=True)
-    return dict(zip(parameters, gradients, strict=True)), value.detach()
+    trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    found = torch.autograd.grad(value.sum(), list(trained.values()), allow_unused=True) if trained else ()
+    gradients = dict(zip(trained, found, strict=True))
+    return {name: gradients.get(name) for name in parameters}, value.detach()
 
 
 def reference_sums(

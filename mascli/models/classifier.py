@@ -51,7 +51,7 @@ def probe(network: nn.Module, example: Tensor, *arguments: Any) -> Any:
     try:
         with torch.no_grad():
             return network(example, *arguments)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError) as error:
+    except Exception as error:  # whatever a network may raise
         channels, height, width = example.shape[1:]
         reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise UnsupportedModelError(
@@ -85,7 +85,29 @@ def read_classifier(network: nn.Module, path: str) -> nn.Linear | nn.Conv2d:
     )
 
 
-def replace_classifier(network: nn.Module, path: str, replacement: nn.Module) -> None:
-    """Put `replacement` where the layer at `path` is."""
-    parent, _, name = path.rpartition(".")
-    setattr(network.get_submodule(parent), name, replacement)
+def check_classifier_runs_once(network: nn.Module, layer: nn.Module, example: Tensor) -> None:
+    """Check that one evaluation pass of `example` calls `layer` once, as heads in its place need it.
+
+    Raises:
+        UnsupportedModelError: it is not called, or more than once, or the network cannot run.
+    """
+    calls: list[int] = []
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        probe(network, example)
+    finally:
+        hook.remove()
+    if len(calls) != 1:
+        times = "does not run" if not calls else f"runs {len(calls)} times"
+        raise UnsupportedModelError(
+            f"the classifier layer {times} in an evaluation pass; name one that runs once with --classifier"
+        )
+
+
+def replace_everywhere(network: nn.Module, layer: nn.Module, replacement: nn.Module) -> list[str]:
+    """Put `replacement` wherever `layer` is part of `network`; returns all of its paths."""
+    paths = [path for path, module in network.named_modules(remove_duplicate=False) if module is layer]
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        setattr(network.get_submodule(parent), name, replacement)
+    return paths

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mascli.errors import UnsupportedModelError
-from mascli.models.classifier import find_classifier, read_classifier, replace_classifier
+from mascli.models.classifier import (
+    check_classifier_runs_once,
+    find_classifier,
+    read_classifier,
+    replace_everywhere,
+)
+
+
+class _AllAnswered(Exception):
+    """Leaves a pass as soon as every head has answered: what follows may not fit their outputs."""
 
 
 class TaskHeads(nn.Module):
@@ -32,7 +41,11 @@ class TaskHeads(nn.Module):
         self.answers: dict[str, Tensor] = {}
 
     def forward(self, features: Tensor) -> Tensor:
-        """Answer for the active tasks, from the features that the classifier layer used to get."""
+        """Answer for the active tasks, from the features that the classifier layer used to get.
+
+        Raises:
+            _AllAnswered: no imported head is asked, and the rest of the network need not run.
+        """
         passed_on: Tensor | None = None
         for task in self.active:
             answer: Tensor = self.heads[f"task-{task}"](features)
@@ -40,7 +53,9 @@ class TaskHeads(nn.Module):
                 passed_on = answer
             else:
                 self.answers[task] = self._averaged(answer)
-        return answer if passed_on is None else passed_on
+        if passed_on is None:
+            raise _AllAnswered
+        return passed_on
 
     def _averaged(self, answer: Tensor) -> Tensor:
         positions = [d for d in range(1, answer.dim()) if d != self.class_dimension % answer.dim()]
@@ -59,9 +74,11 @@ class MultiHeadModel(nn.Module):
     def __init__(self, network: nn.Module, classifier: str, example: Tensor) -> None:
         super().__init__()
         self.classifier = classifier or find_classifier(network, example)
-        self.original = (read_classifier(network, self.classifier),)  # in a tuple: not a submodule any more
+        layer = read_classifier(network, self.classifier)
+        check_classifier_runs_once(network, layer, example)
+        self.original = (layer,)  # in a tuple: not a submodule any more
         self.network = network
-        replace_classifier(network, self.classifier, TaskHeads(self.original[0]))
+        self._paths = replace_everywhere(network, layer, TaskHeads(layer))
 
     @property
     def task_heads(self) -> TaskHeads:
@@ -93,10 +110,11 @@ class MultiHeadModel(nn.Module):
 
     def forward(self, images: Tensor, tasks: tuple[str, ...]) -> tuple[Tensor, ...]:
         """The raw outputs [N, classes] of each of `tasks` for images [N, C, H, W]."""
-        heads = self.task_heads
+        heads, final = self.task_heads, None
         with heads_active(heads, tasks):
-            final = self.network(images)
-            return tuple(heads.answers[task] if task in heads.answers else _logits(final) for task in tasks)
+            with suppress(_AllAnswered):
+                final = self.network(images)
+            return tuple(_logits(final) if task in heads.imported else heads.answers[task] for task in tasks)
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters outside the heads by the network's own names, a tied one once."""
@@ -128,7 +146,7 @@ class MultiHeadModel(nn.Module):
                 self.head(task).load_state_dict(dict(tensors))
 
     def _is_head(self, name: str) -> bool:
-        return name.startswith(f"{self.classifier}.")
+        return any(name.startswith(f"{path}.") for path in self._paths)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class MLP(nn.Module):
 
     def __init__(self, inputs: int, classes: int, hidden: str = "256-256") -> None:
         super().__init__()
-        widths = [inputs, *(int(width) for width in str(hidden).split("-"))]
+        widths = [inputs, *(_within(int(width), 65536, "width") for width in str(hidden).split("-"))]
         layers = OrderedDict[str, nn.Module]()
         for number, (fan_in, fan_out) in enumerate(pairwise(widths), 1):
             layers[f"linear{number}"] = nn.Linear(fan_in, fan_out)
@@ -45,7 +45,9 @@ class ConvNet(nn.Module):
 
     def __init__(self, channels: int, classes: int, width: int = 32, depth: int = 3, norm: bool = False) -> None:
         super().__init__()
+        last = _within(width, 4096, "width") * 2 ** (_within(depth, 12, "depth") - 1)
         widths = [channels, *(width * 2**level for level in range(depth))]
+        _within(last, 65536, "width of the last block")
         layers = OrderedDict[str, nn.Module]()
         for number, (fan_in, fan_out) in enumerate(pairwise(widths), 1):
             layers[f"conv{number}"] = nn.Conv2d(fan_in, fan_out, 3, padding=1)
@@ -60,3 +62,9 @@ class ConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W]."""
         return self.classifier(self.pool(self.features(images)).flatten(1))  # type: ignore[no-any-return]
+
+
+def _within(value: int, most: int, name: str) -> int:
+    if not 1 <= value <= most:
+        raise ValueError(f"{name} must be 1 to {most}, not {value}")
+    return value

@@ -13,6 +13,8 @@ SOURCES = ("torchvision", "timm", "mascli", "python")
 SMALL_NETS = ("mlp", "convnet")
 MOST_ARGUMENTS = 64
 LARGEST_NUMBER = 1_000_000
+REFUSED_ARGUMENTS = {"cache_dir", "checkpoint_path", "pretrained", "pretrained_backbone", "pretrained_cfg"}
+REFUSED_ARGUMENTS |= {"pretrained_cfg_overlay", "pretrained_strict", "weights", "weights_backbone"}
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -51,6 +53,10 @@ def check_model_spec(spec: ModelSpec) -> None:
         raise UnsupportedModelError(f"unknown model '{spec}': there are {known}{closest(spec.name, SMALL_NETS)}")
     if len(spec.arguments) > MOST_ARGUMENTS:
         raise UnsupportedModelError(f"model '{spec}' has more than {MOST_ARGUMENTS} arguments")
+    for key in REFUSED_ARGUMENTS & spec.arguments.keys():
+        raise UnsupportedModelError(
+            f"model '{spec}': the argument '{key}' would fetch or open other weights; give weights to mascli init"
+        )
     for key, value in spec.arguments.items():
         if not _is_bounded_scalar(value):
             raise UnsupportedModelError(

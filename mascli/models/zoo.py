@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from mascli.errors import UnsupportedModelError, UsageError, closest, printable
+from mascli.errors import MascliError, UnsupportedModelError, UsageError, closest, printable
 from mascli.models.small import MLP, ConvNet
 from mascli.models.spec import check_model_spec
 from mascli.records import ModelSpec, Preprocessing
@@ -37,8 +37,11 @@ def build_network(spec: ModelSpec, preprocessing: Preprocessing, *, classes: int
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of architectures about their own random weights
             network = factory(spec, preprocessing)(**arguments)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise UnsupportedModelError(f"cannot build {spec}: {printable(str(error))}; see --model-arg") from error
+    except MascliError:
+        raise
+    except Exception as error:  # whatever a factory may raise
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise UnsupportedModelError(f"cannot build {spec} ({reason}); see --model-arg") from error
     if not isinstance(network, nn.Module):
         raise UnsupportedModelError(f"{spec} gave a {type(network).__name__}, not a torch.nn.Module")
     return network

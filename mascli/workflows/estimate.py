@@ -132,7 +132,7 @@ def _result(
         statistics=statistics(read_array(header, name) for name in header.tensors),
         layers=tuple(LayerRow(s.name, s.parameters, s.share, s.mean, s.median, s.maximum, s.zeros) for s in layers),
         rules=measured.plan.counts(),
-        fallback=measured.plan.fallback,
+        fallback=dict(measured.plan.fallback),
         unused=measured.plan.unused,
         uncovered_tasks=uncovered_tasks(opened.task_names, record),
         contributions=len(record.contributions),

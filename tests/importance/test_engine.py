@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import NETWORKS
+from cases import NETWORKS, Chunked, FrozenTrunk, OverwrittenLater, Routed, TimeFirst
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -202,6 +202,36 @@ def test_a_model_that_changes_itself_is_refused() -> None:
 
     with pytest.raises(NumericsError, match="changed the model"):
         estimate_importance(wrapped(Counting()), [images(3)], ("base",), squared_l2)
+
+
+@pytest.mark.parametrize("kind", [Routed, Chunked, OverwrittenLater, TimeFirst, FrozenTrunk])
+@pytest.mark.parametrize("count", [2, 8, 9])
+def test_what_happens_in_later_batches_only_is_noticed(kind: type[nn.Module], count: int) -> None:
+    """The first batch is blank: nothing of what goes wrong later can be seen in it."""
+    torch.manual_seed(0)
+    model = wrapped(kind())
+    later = images(count)
+    later[0] += 20
+    batches = [torch.zeros(2, 3, 8, 8, dtype=torch.float64), later, images(3)]
+    estimate = estimate_importance(model, batches, ("base",), squared_l2)
+    expected = reference(model, torch.cat(batches), ("base",))
+    for name, value in expected.items():
+        assert (estimate.omega[name] - value).abs().max() <= 1e-10 * value.max(), name
+        assert value.any() or name in estimate.plan.unused
+
+
+def test_answers_that_are_random_in_eval_mode_are_refused() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(192, 6)
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(nn.functional.dropout(self.body(x.flatten(1)), 0.5))
+
+    with pytest.raises(UnsupportedModelError, match="random, also in eval mode"):
+        estimate_importance(wrapped(Noisy()), [images(3)], ("base",), squared_l2)
 
 
 def test_batch_norm_without_running_statistics_is_refused_by_name() -> None:

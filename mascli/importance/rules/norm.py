@@ -20,7 +20,7 @@ class BatchNormRule(Rule):
     def per_image(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         """See `Rule.per_image`."""
         norm = cast(_BatchNorm, module)
-        assert norm.running_mean is not None and norm.running_var is not None  # the plan refuses others
+        assert norm.running_mean is not None and norm.running_var is not None  # others are refused before
         x, g = (tensor.reshape(*tensor.shape[:2], -1) for tensor in (inputs, gradient))  # [N, C, T]
         mean, scale = norm.running_mean[:, None], torch.rsqrt(norm.running_var[:, None] + norm.eps)
         gradients = {"weight": ((x - mean) * scale * g).sum(2)}

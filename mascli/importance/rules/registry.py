@@ -2,7 +2,7 @@
 
 A rule turns what one layer saw in a pass (its input, and the gradient at its output) into the
 gradient of its parameters for each image. It is found by the *exact* type of the module, because a
-subclass may compute something else, and it says which configurations it does not handle.
+subclass may compute something else.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ class Rule(ABC):
 
     name: ClassVar[str]
     parameters: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
-
-    def refuses(self, module: nn.Module) -> str | None:
-        """Why this rule cannot handle the configuration of `module`, or None if it can."""
-        return None
 
     @abstractmethod
     def per_image(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
