@@ -1,7 +1,7 @@
 """Learn tasks in turn from any checkpoint, with and without importance, and print both accuracy matrices.
 
     python benchmarks/sequence.py CHECKPOINT --data ROOT --tasks A B C [--model SPEC] [--image-size 48]
-        [--lr 0.004] [--epochs 2] [--lambda 100] [--seeds 0 1 2] [-o FOLDER] [--json FILE]
+        [--lr 0.004] [--epochs 2] [--batch-size 16] [--lambda 1] [--seeds 0 1 2] [-o FOLDER] [--json FILE]
 
 ROOT holds TASK/train/CLASS/IMAGE and TASK/test/CLASS/IMAGE. Both methods share the first task and
 have the same settings apart from the omega. Nothing is chosen on test images.
@@ -40,7 +40,8 @@ def main() -> None:
             print(f"{seed:>4}  {name:<9} {r.average_accuracy:9.2f} {r.learning_accuracy:10.2f} {r.forgetting:10.2f}")
     if options.json:
         plain = {seed: {name: asdict(result) for name, result in methods.items()} for seed, methods in results.items()}
-        settings = {"lr": options.lr, "epochs": options.epochs, "lambda": options.strength, "tasks": tasks}
+        names = ("model", "image_size", "lr", "epochs", "batch_size", "strength")
+        settings = {"tasks": tasks, **{name: getattr(options, name) for name in names}}
         options.json.write_text(json.dumps({"settings": settings, "seeds": plain}, indent=2) + "\n")
 
 
@@ -48,7 +49,7 @@ def _one_seed(options: argparse.Namespace, tasks: tuple[str, ...], seed: int, fo
     for name in ("finetune", "mas"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     observer = _Printing()
-    training = {"seed": seed, "lr": options.lr, "epochs": options.epochs}
+    training = {"seed": seed, "lr": options.lr, "epochs": options.epochs, "batch_size": options.batch_size}
     sequence = TaskSequence(options.data, tasks, observer, training, {"seed": seed})
     start = options.checkpoint
     if options.model:
@@ -89,6 +90,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", help="the order to learn in (default: sorted)")
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lambda", dest="strength", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("-o", "--out", type=Path, help="keep all files here")

@@ -42,7 +42,6 @@ INIT = InitResult(
     parameters=11_176_512,
     tasks=("base",),
     preprocessing=PREPROCESSING,
-    notes=("the weights stood under 'state_dict'",),
 )
 
 _LAYERS = tuple(

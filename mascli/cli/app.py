@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -68,6 +70,9 @@ app.command("demo")(command("demo", DemoConfig, demo))
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `mascli` with `arguments` (default: those of the process) and exit."""
+    if sys.stdout is None or sys.stderr is None:  # closed by whoever started the process
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name must not be able to stop the output
@@ -77,4 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             say("stopped")
     except BaseException as error:
         code = exit_code_of(error)
-    sys.exit(flush(code))
+    code = flush(code)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done
+    sys.exit(code)

@@ -99,7 +99,7 @@ OPTIONS: dict[str, Option] = {
     "epochs": Option("N", "Passes over the images."),
     "head_epochs": Option("N", "Passes before those with only the new head (default: 1; first task 0)."),
     "lr": Option("X", "Learning rate (default: 0.01 for the first task, then 0.001)."),
-    "head_lr": Option("X", "Learning rate of the passes with only the new head."),
+    "head_lr": Option("X", "Learning rate of the new head, in all passes."),
     "momentum": Option("X", "Momentum of SGD."),
     "weight_decay": Option("X", "Weight decay; it forgets by itself."),
     "augment": Option("none|flip|standard", "Random changes to images; standard: crops and flips."),

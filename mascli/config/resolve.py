@@ -38,12 +38,14 @@ def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
         from mascli.config.yaml_file import read_yaml
 
         stored = read_yaml(file, kind, problems)
+    unread = bool(problems) and not stored
     config = _settle(kind, given, stored, file, problems)
     problems += range_problems(config)
     if "model" in stored and "model" not in given and "trust_model_code" not in given:
         problems += _consent_problems(config, file)
     if problems:
-        raise UsageError("\n".join(problems + path_problems(config)))
+        told = problems + path_problems(config)
+        raise UsageError("\n".join(line for line in told if not (unread and " is missing" in line)))
     return config
 
 

@@ -151,10 +151,11 @@ def _pool_terms(record: OmegaRecord) -> dict[str, object]:
 def _check_same(first: Part, other: Part, verb: str, terms: Callable[[OmegaRecord], dict[str, object]]) -> None:
     refusal = f"{first.where} and {other.where} cannot be {verb}"
     wanted, found = terms(first.record), terms(other.record)
+    advice = "; --combine sum is for successive tasks" if verb == "pooled" else ""
     for what in wanted:
         if wanted[what] != found[what]:
             values = f"{_short(wanted[what])} and {_short(found[what])}"
-            raise CheckpointError(f"{refusal}: they differ in {what} ({values})")
+            raise CheckpointError(f"{refusal}: they differ in {what} ({values}){advice}")
     for name in sorted(first.shapes.keys() | other.shapes.keys()):
         one, two = first.shapes.get(name), other.shapes.get(name)
         if one != two:
@@ -189,4 +190,7 @@ def _scale_notes(parts: Sequence[Part]) -> tuple[str, ...]:
     (low, small), (high, large) = min(scales), max(scales)
     if high <= SCALE_RATIO * low:
         return ()
-    return (f"the estimates are of different scales, E|F|^2: {small}, {large}; the larger one rules the sum",)
+    return (
+        f"the estimates are of different scales, E|F|^2: {small}, {large}; what the smaller one knows is held less, so "
+        "use a larger --lambda if it is forgotten",
+    )

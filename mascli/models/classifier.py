@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,12 @@ def read_classifier(network: nn.Module, path: str) -> nn.Linear | nn.Conv2d:
         f"at '{printable(path)}' there is {found}; name the Linear or Conv2d layer that heads replace "
         f"with --classifier{last}"
     )
+
+
+def classifier_outputs(layer: nn.Module) -> int:
+    """The number of classes that a classifier layer tells apart."""
+    outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    return int(cast(int, outputs))
 
 
 def check_classifier_runs_once(network: nn.Module, layer: nn.Module, example: Tensor) -> None:

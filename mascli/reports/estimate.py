@@ -67,8 +67,8 @@ def estimate_report(result: EstimateResult) -> Report:
             ("omega", f"{result.out} ({plural(result.contributions, 'estimate')})"),
             ("measured", f"{result.method}, answers of {', '.join(result.heads)}, {images}"),
             ("mean squared norm", f"{number(result.mean_squared_norm)} (of the outputs: the scale of the estimate)"),
-            *statistics_facts(result.statistics),
-            ("computed by", ", ".join(f"{rule} {count(many)}" for rule, many in result.rules.items()) or "nothing"),
+            *statistics_facts(result.statistics, result.contributions),
+            ("parameter tensors", ", ".join(_way(rule, many) for rule, many in result.rules.items()) or "none"),
             (
                 "took",
                 f"{duration(result.seconds)} ({result.images_per_second:,.1f} images/s, batch {result.batch_size})",
@@ -80,11 +80,16 @@ def estimate_report(result: EstimateResult) -> Report:
     return Report("estimate", plain(result), rows, sections, (Check("estimate", True),))
 
 
-def statistics_facts(statistics: Statistics) -> tuple[tuple[str, str], ...]:
+def _way(rule: str, tensors: int) -> str:
+    how = {"unused": "unused", "one image at a time": "one image at a time"}.get(rule, f"by the {rule} rule")
+    return f"{count(tensors)} {how}"
+
+
+def statistics_facts(statistics: Statistics, estimates: int = 1) -> tuple[tuple[str, str], ...]:
     """Mean, median, maximum and zeros of an omega, as two lines."""
     return (
         (
-            "importance",
+            "importance" if estimates == 1 else f"sum of {estimates} estimates",
             f"mean {number(statistics.mean)}, median {number(statistics.median)}, maximum {number(statistics.maximum)}",
         ),
         ("exactly zero", f"{share(statistics.zeros)} of the parameters"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mascli.records import Preprocessing
 from mascli.reports.numbers import count
-from mascli.reports.report import Check, Facts, Lines, Report, plain
+from mascli.reports.report import Check, Facts, Report, plain
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class InitResult:
     parameters: int
     tasks: tuple[str, ...]
     preprocessing: Preprocessing
-    notes: tuple[str, ...] = ()
 
 
 def init_report(result: InitResult) -> Report:
@@ -36,7 +35,7 @@ def init_report(result: InitResult) -> Report:
     payload = plain(result)
     row = {name: payload[name] for name in ("out", "model", "classifier", "parameters")}
     row["tasks"] = " ".join(result.tasks)
-    sections = (facts, Lines(result.notes))
+    sections = (facts,)
     return Report("init", payload, (row,), sections, (Check("init", True),))
 
 

@@ -15,18 +15,23 @@ from mascli.models.heads import MultiHeadModel, evaluating
 GUESSING = 0.9
 
 
-def learning_problems(loss: float | None, classes: int, silent: tuple[str, ...], penalised: bool) -> tuple[str, ...]:
+def learning_problems(
+    loss: float | None, classes: int, silent: tuple[str, ...], *, held: float, lowest_accuracy: float | None
+) -> tuple[str, ...]:
     """What went wrong while learning a task, one line each, or nothing.
 
     Args:
         loss: mean cross-entropy of the kept epoch, in nats.
         classes: number of classes; guessing has a loss of ln(classes).
         silent: layers none of whose units is active on any image looked at.
-        penalised: whether a penalty held parameters back.
+        held: share of shared parameters that the penalty holds, 0 to 1.
+        lowest_accuracy: lower end of the validation accuracy's interval in percent, if it was measured;
+            above chance, something was learned.
     """
-    advice = "try a lower --lambda, a lower --lr or more --epochs" if penalised else "try another --lr or more --epochs"
+    advice = "try a lower --lambda or more --epochs" if held > 0.5 else "try more --epochs or another --lr"
     problems = []
-    if loss is not None and loss >= GUESSING * math.log(classes):
+    above_chance = lowest_accuracy is not None and lowest_accuracy > 100 / classes
+    if loss is not None and loss >= GUESSING * math.log(classes) and not above_chance:
         guessing = math.log(classes)
         problems.append(
             f"the task was not learned: its training loss is {loss:.3f}, and guessing has {guessing:.3f}; {advice}"

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from mascli.errors import NumericsError
+from mascli.errors import NumericsError, UnsupportedModelError, printable
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
 from mascli.training.penalty import Penalty
@@ -117,10 +117,13 @@ def learn(
 
 
 def set_training_mode(model: nn.Module, train_batchnorm: bool) -> None:
-    """Put the model in train mode, batch norm only if it is to learn new running statistics."""
+    """Put the model in train mode; what keeps running statistics only if it is to learn new ones.
+
+    Batch norm is the usual one, spectral norm and others have buffers that move in train mode as well.
+    """
     model.train()
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and not train_batchnorm:
+        if not train_batchnorm and any(buffer.is_floating_point() for buffer in module.buffers(recurse=False)):
             module.eval()
 
 
@@ -147,8 +150,7 @@ def _epoch(
 ) -> float:
     total, count = 0.0, 0
     for images, labels in batches:
-        (outputs,) = model(images, (task,))
-        loss = F.cross_entropy(outputs, labels)
+        loss = F.cross_entropy(_answers(model, images, task), labels)
         optimizer.zero_grad()
         loss.backward()
         if penalty:
@@ -162,6 +164,21 @@ def _epoch(
         if not math.isfinite(total):
             return total
     return total / max(1, count)
+
+
+def _answers(model: MultiHeadModel, images: Tensor, task: str) -> Tensor:
+    try:
+        (outputs,) = model(images, (task,))
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        count, channels, height, width = images.shape
+        reason = printable(str(error).splitlines()[0])
+        raise UnsupportedModelError(
+            f"the network cannot be trained on {count} images of {height}x{width} pixels and {channels} channels "
+            f"({reason}); try another --batch-size, --batchnorm freeze or larger images"
+        ) from error
+    return cast(Tensor, outputs)
 
 
 def _check_finite(model: nn.Module, recipe: Recipe) -> None:

@@ -39,7 +39,7 @@ def effective_rate(lr: float, momentum: float) -> float:
 def shares(omegas: Sequence[Tensor], strength: float, eta: float) -> Shares:
     """The shares of free, slowed and held parameters at lambda = `strength` and step `eta`."""
     total = max(1, sum(omega.numel() for omega in omegas))
-    pulls = [2 * eta * strength * omega.double() for omega in omegas]
+    pulls = [_pull(omega, 2 * eta * strength) for omega in omegas]
     free = sum(int((pull < FREE_BELOW).sum()) for pull in pulls) / total
     held = sum(int((pull > HELD_ABOVE).sum()) for pull in pulls) / total
     return Shares(free, max(0.0, 1 - free - held), held)
@@ -114,7 +114,8 @@ class DecoupledPenalty(Penalty):
         eta: float,
     ) -> None:
         self.parameters, self.anchors = list(parameters), list(anchors)
-        self.weights = [_pull(omega, 2 * eta * strength) for omega in omegas]
+        pulls = [_pull(omega, 2 * eta * strength) for omega in omegas]
+        self.weights = [(x / (1 + x)).to(omega) for x, omega in zip(pulls, omegas, strict=True)]
 
     def before_step(self) -> None:
         """Do nothing: the task's gradient stays as it is."""
@@ -126,5 +127,6 @@ class DecoupledPenalty(Penalty):
 
 
 def _pull(omega: Tensor, factor: float) -> Tensor:
-    x = (omega.double() * factor).clamp(max=torch.finfo(torch.float32).max)
-    return (x / (1 + x)).to(omega.dtype)
+    """X = 2 eta lambda Omega in float64 on the CPU, at most the largest float32."""
+    largest = torch.finfo(torch.float32).max
+    return (omega.to("cpu", torch.float64) * min(factor, largest)).clamp(max=largest)

@@ -5,36 +5,35 @@ Everything goes through the workflows of the other commands; nothing is computed
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
 from mascli.config import DemoConfig, EvaluateConfig, InitConfig, InspectConfig
 from mascli.config.command_line import command_line
 from mascli.data.samples.digits import write_digit_tasks
-from mascli.errors import UsageError, printable
 from mascli.files.tensor_file import read_header
 from mascli.importance.statistics import file_histogram
 from mascli.observer import Observer
 from mascli.reports.demo import DemoResult
 from mascli.workflows.init import init
+from mascli.workflows.preflight import DEMO_MARK
 from mascli.workflows.sequence import TaskSequence
 
 TRAINING = {"lr": 0.05, "head_lr": 0.05, "epochs": 20, "val_split": 0.0}  # 240 images a task: none to spare
 STRENGTH = 0.1
-MARK = ".mascli-demo"
 
 
 def demo(config: DemoConfig, observer: Observer) -> DemoResult:
     """Learn five tasks in turn by plain fine-tuning and by MAS, from the same first task."""
     started = time.monotonic()
-    folder = _fresh_folder(config.out or Path("mascli-demo"))
+    folder = _prepared_folder(config.out or Path("mascli-demo"))
     tasks = tuple(write_digit_tasks(folder / "data"))
     common = {"seed": config.seed, "device": config.device}
-    sequence = TaskSequence(folder / "data", tasks, observer, {**TRAINING, **common}, common)
+    files = {**common, "overwrite": config.overwrite}
+    sequence = TaskSequence(folder / "data", tasks, observer, {**TRAINING, **files}, files)
     start, first = folder / "start.safetensors", folder / f"{tasks[0]}.safetensors"
     net = {"model": "mascli:mlp", "model_arg": ("hidden=64-64",), "image_size": (8,), "channels": 1}
-    sequence.run(init, InitConfig(out=start, **net, **common))  # type: ignore[arg-type]
+    sequence.run(init, InitConfig(out=start, **net, **files))  # type: ignore[arg-type]
     sequence.learn(start, tasks[0], first)
     finetune = sequence.finetune(first, folder / "finetune")
     mas, omega = sequence.mas(first, folder / "mas", STRENGTH)
@@ -56,17 +55,9 @@ def demo(config: DemoConfig, observer: Observer) -> DemoResult:
     )
 
 
-def _fresh_folder(folder: Path) -> Path:
-    """The demo's folder, empty and marked; only a marked one, of an earlier demo, is ever emptied."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).is_file():
-            raise UsageError(f"-o {printable(folder)} is not empty and not of an earlier demo: choose another folder")
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+def _prepared_folder(folder: Path) -> Path:
+    """The demo's folder, marked as such."""
     for part in (folder, folder / "finetune", folder / "mas"):
         part.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("made by mascli demo; --overwrite empties this folder\n")
+    (folder / DEMO_MARK).write_text("made by mascli demo; --overwrite replaces the files of an earlier one\n")
     return folder

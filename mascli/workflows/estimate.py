@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+import torch
 from torch import Tensor
 
 from mascli.config import EstimateConfig
@@ -14,11 +15,10 @@ from mascli.data.folders import list_images
 from mascli.data.loader import ImageReader, normalize
 from mascli.data.order import seeded_order
 from mascli.errors import CheckpointError, printable
-from mascli.files.binding import check_binding, uncovered_tasks
+from mascli.files.binding import uncovered_tasks
 from mascli.files.omega_file import write_omega
-from mascli.files.records_json import foreign_metadata, omega_record
 from mascli.files.tensor_file import read_array, read_header
-from mascli.files.tensors import read_tensors, to_source
+from mascli.files.tensors import to_source
 from mascli.importance.combine import Part, sum_of
 from mascli.importance.engine import Estimate, estimate_importance
 from mascli.importance.objective import OBJECTIVES
@@ -26,8 +26,9 @@ from mascli.importance.statistics import layer_summaries, statistics
 from mascli.observer import Observer
 from mascli.records import Contribution, OmegaRecord
 from mascli.reports.estimate import EstimateResult, LayerRow
+from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
-from mascli.workflows.preflight import check_task, omega_shapes
+from mascli.workflows.settled import check_task
 
 OBJECTIVE, REDUCTION = "squared-l2", "abs"
 
@@ -39,6 +40,7 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     device = chosen_device(config.device)
     opened = open_checkpoint(config.checkpoint, config, device, observer)
     tasks = answering_tasks(config, opened)
+    previous = read_bound_omega(config.previous, opened) if config.previous else None
     files = list_images(config.data).files
     order = seeded_order(len(files), config.seed) if config.order == "seeded" else list(range(len(files)))
     reader = ImageReader(files, opened.preprocessing, workers=config.workers, on_error=config.on_error)
@@ -55,6 +57,8 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
 
         measured = estimate_importance(opened.model, batches(), tasks, OBJECTIVES[OBJECTIVE])
     seconds = time.monotonic() - started
+    for name, reason in measured.plan.fallback.items():
+        observer.step(f"{name}: one image at a time, since {reason}")
 
     contribution = Contribution(
         heads=tasks,
@@ -69,9 +73,9 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     )
     record = OmegaRecord(opened.spec, config.method, OBJECTIVE, REDUCTION, (contribution,))
     values = measured.omega
-    foreign: dict[str, str] = {}
-    if config.previous is not None:
-        record, values, foreign = _added_to_previous(config, opened, record, values, observer)
+    if previous is not None:
+        record, values = _sum(previous, record, values, observer)
+    foreign = previous.foreign if previous else {}
     sources = {name: to_source(tensor) for name, tensor in values.items()}
     write_omega(config.out, record, sources, foreign=foreign, overwrite=config.overwrite)
     return _result(config, record, measured, reader, opened, seconds)
@@ -93,22 +97,16 @@ def answering_tasks(config: EstimateConfig, opened: Opened) -> tuple[str, ...]:
     return names if config.all_tasks else names[-1:]
 
 
-def _added_to_previous(
-    config: EstimateConfig, opened: Opened, record: OmegaRecord, values: dict[str, Tensor], observer: Observer
-) -> tuple[OmegaRecord, dict[str, Tensor], dict[str, str]]:
-    """The sum of what was measured before and now, added in float64."""
-    assert config.previous is not None
-    header = read_header(config.previous)
-    previous = omega_record(header)
-    where = printable(config.previous)
-    check_binding(previous, omega_shapes(header), opened.ancestry, opened.shapes(), where)
+def _sum(
+    previous: BoundOmega, record: OmegaRecord, values: dict[str, Tensor], observer: Observer
+) -> tuple[OmegaRecord, dict[str, Tensor]]:
+    """The sum of what was measured before and now, added in float64; what one lacks is zero there."""
     shapes = {name: tuple(value.shape) for name, value in values.items()}
-    combined, notes = sum_of([Part(where, previous, omega_shapes(header)), Part("this estimate", record, shapes)])
+    combined, notes = sum_of([Part(previous.where, previous.record, shapes), Part("this estimate", record, shapes)])
     for note in notes:
         observer.note(note)
-    before = read_tensors(header, header.tensors)
-    total = {name: (value.cpu().double() + before[name].double()).float() for name, value in values.items()}
-    return combined, total, foreign_metadata(header)
+    before = {name: previous.values.get(name, torch.zeros_like(value)) for name, value in values.items()}
+    return combined, {name: (value.double() + before[name].double()).float() for name, value in values.items()}
 
 
 def _result(

@@ -16,9 +16,9 @@ from mascli.evaluation.metrics import wilson_interval
 from mascli.evaluation.predict import predict
 from mascli.observer import Observer
 from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
+from mascli.workflows.chosen_folders import evaluation_folders
 from mascli.workflows.learning_data import read_folder
 from mascli.workflows.loading import Opened, chosen_device, open_checkpoint
-from mascli.workflows.preflight import evaluation_folders
 
 # A gate is decided by the number that is shown.
 DECIMALS = 2
@@ -30,6 +30,9 @@ def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
     opened = open_checkpoint(config.checkpoint, config, device, observer)
     baselines = [(path, open_checkpoint(path, config, device, observer)) for path in config.baseline]
     folders = evaluation_folders(config, opened.task_names)
+    for path, baseline in baselines:
+        if not set(baseline.task_names) & folders.keys():
+            observer.note(f"--baseline {printable(path)} has none of the tasks evaluated, and is left out")
     rows = tuple(
         _task_row(config, task, labelled_folder(folder), opened, baselines, device, observer)
         for task, folder in folders.items()
@@ -58,6 +61,7 @@ def _task_row(
     correct = _correct(config, opened, task, folder, images, device, observer)
     accuracy = 100 * correct / len(images)
     low, high = wilson_interval(correct, len(images))
+    observer.step(f"{task}: {correct} of {len(images)} images are put into their class")
     path, baseline = next(((p, b) for p, b in baselines if task in b.task_names), (None, None))
     before = None
     if baseline is not None:

@@ -31,5 +31,4 @@ def init(config: InitConfig, observer: Observer) -> InitResult:
         parameters=sum(p.numel() for p in opened.model.shared_parameters().values()),
         tasks=opened.task_names,
         preprocessing=opened.preprocessing,
-        notes=(),
     )

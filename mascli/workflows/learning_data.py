@@ -19,7 +19,7 @@ from mascli.evaluation.predict import predict
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
 from mascli.records import Preprocessing
-from mascli.workflows.preflight import training_folder
+from mascli.workflows.chosen_folders import training_folder
 
 
 @dataclass(frozen=True)

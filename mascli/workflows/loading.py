@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from mascli.config import ModelOptions
-from mascli.errors import CheckpointError, UsageError, listed, printable
+from mascli.errors import CheckpointError, NumericsError, UsageError, listed, printable
 from mascli.files.checkpoint_file import read_checkpoint, write_checkpoint
 from mascli.files.records_json import checkpoint_record, foreign_metadata
 from mascli.files.state_dict import read_state_dict
-from mascli.files.tensor_file import file_sha256, read_header
-from mascli.files.tensors import shared_sha256
-from mascli.models.classifier import find_classifier, probe
+from mascli.files.tensor_file import Header, file_sha256, read_header
+from mascli.files.tensors import shared_sha256, to_source
+from mascli.models.classifier import classifier_outputs, find_classifier, probe
 from mascli.models.heads import MultiHeadModel
 from mascli.models.spec import parse_model_spec
 from mascli.models.zoo import build_network, usual_preprocessing
 from mascli.observer import Observer
 from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task
-from mascli.workflows.preflight import settled_preprocessing
+from mascli.workflows.settled import settled_preprocessing
 
 
 @dataclass
@@ -73,8 +73,14 @@ def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, obs
             model.import_head(task.name)
         else:
             model.add_head(task.name, len(task.classes))
-    _check_names(path, model, record)
+    _check_fit(path, model, record, header)
     model.load(*read_checkpoint(header, record))
+    if current_shared_sha256(model) != record.shared_sha256:
+        raise CheckpointError(
+            f"{printable(path)} does not hold the weights that it was written with: it is damaged, or another tool "
+            "has changed it; go back to a file that mascli wrote"
+        )
+    _check_finite(path, model)
     return Opened(
         model.to(device).eval(),
         record.model,
@@ -113,14 +119,28 @@ def start_checkpoint(options: ModelOptions, weights: Path | None, device: torch.
             observer.note(note)
         network = _with_weights(network, spec, preprocessing, classifier, state, weights)
     model = MultiHeadModel(network, classifier, example)
+    foreign: dict[str, str] = {}
     if weights is not None:
         head = model.import_head(options.head_name)
-        tasks = (Task(options.head_name, _class_names(options, _outputs(head)), imported=True),)
+        tasks = (Task(options.head_name, _class_names(options, classifier_outputs(head)), imported=True),)
+        foreign = _foreign_metadata(weights)
+        _check_finite(weights, model)
+        if spec.name in ("googlenet", "inception_v3") and "transform_input" not in spec.arguments:
+            observer.note(f"for torchvision's published weights of {spec.name}, add --model-arg transform_input=true")
     else:
         model.add_head("trial", 2)  # tells before training that the network can process its images
         probe(model, example, ("trial",))
         del model.task_heads.heads["task-trial"]
-    return Opened(model.to(device).eval(), replace(spec, classifier=classifier), preprocessing, tasks, (), None, {})
+    return Opened(
+        model.to(device).eval(), replace(spec, classifier=classifier), preprocessing, tasks, (), None, foreign
+    )
+
+
+def _foreign_metadata(weights: Path) -> dict[str, str]:
+    try:
+        return foreign_metadata(read_header(weights))
+    except CheckpointError:  # a PyTorch file, which has none
+        return {}
 
 
 def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) -> None:
@@ -159,6 +179,8 @@ def chosen_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
+    torch.backends.cudnn.deterministic = True
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -209,19 +231,36 @@ def _with_weights(
     return network
 
 
-def _check_names(path: Path, model: MultiHeadModel, record: CheckpointRecord) -> None:
-    expected = {*model.shared_parameters(), *model.shared_buffers()}
-    stored = {*record.shared, *record.buffers}
-    if expected != stored:
-        lacking, foreign = (listed(sorted(names), 3) or "nothing" for names in (expected - stored, stored - expected))
+def _check_fit(path: Path, model: MultiHeadModel, record: CheckpointRecord, header: Header) -> None:
+    """Check that the file has every tensor of the model as it is built here, in its shape and dtype, and no other."""
+    expected: dict[str, Tensor] = {**model.shared_parameters(), **model.shared_buffers()}
+    table = {name: name for name in (*record.shared, *record.buffers)}
+    for task, tensors in model.head_tensors().items():
+        expected |= {f"head {task} {name}": tensor for name, tensor in tensors.items()}
+        table |= {f"head {task} {name}": stored for name, stored in record.heads[task].items()}
+    wanted = {name: to_source(tensor) for name, tensor in expected.items()}
+    found = {name: header.tensors[stored] for name, stored in table.items()}
+    lacking, foreign = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    problems = [f"it lacks {listed(lacking, 3)}"] * bool(lacking) + [f"it has {listed(foreign, 3)}"] * bool(foreign)
+    problems += [
+        f"{printable(name)} is {found[name].dtype} {list(found[name].shape)}, not {source.dtype} {list(source.shape)}"
+        for name, source in wanted.items()
+        if name in found and (found[name].dtype, found[name].shape) != (source.dtype, source.shape)
+    ][:3]
+    if problems:
         raise CheckpointError(
-            f"{printable(path)} does not fit {record.model} as it is built here: it lacks {lacking}, and has {foreign} "
-            "beyond it; is the library that builds the model another version?"
+            f"{printable(path)} does not fit {record.model} as it is built here: {'; '.join(problems)}; is the library "
+            "that builds the model another version?"
         )
 
 
-def _outputs(head: nn.Module) -> int:
-    return int(next(head.parameters()).shape[0])
+def _check_finite(path: Path, model: MultiHeadModel) -> None:
+    for name, tensor in {**model.shared_parameters(), **model.state_dict()}.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise NumericsError(
+                f"{printable(path)}: {printable(name.removeprefix('network.'))} holds numbers that are not finite; "
+                "start from weights without them"
+            )
 
 
 def _class_names(options: ModelOptions, count: int) -> tuple[str, ...]:

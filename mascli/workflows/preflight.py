@@ -6,7 +6,6 @@ is checked after that, from headers and listings alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from mascli.config import (
@@ -18,16 +17,20 @@ from mascli.config import (
     InitConfig,
     InspectConfig,
     MergeConfig,
-    ModelOptions,
     TrainTaskConfig,
 )
-from mascli.data.folders import LabelledFolder, labelled_folder, labels_for, list_images, task_folders
+from mascli.data.folders import labelled_folder, labels_for, list_images
 from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
 from mascli.files.binding import check_binding
 from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import Header, output_problem, read_array, read_header
 from mascli.models.spec import check_model_spec, parse_model_spec
-from mascli.records import TASK_NAME, CheckpointRecord, Preprocessing, task_name_problem
+from mascli.records import CheckpointRecord, task_name_problem
+from mascli.workflows.chosen_folders import data_arguments, evaluation_folders, training_folder
+from mascli.workflows.settled import check_task, learning_rate, settled_preprocessing, task_names
+
+# A file that marks a folder as one that a demo has made.
+DEMO_MARK = ".mascli-demo"
 
 
 def check_init(config: InitConfig) -> None:
@@ -95,6 +98,16 @@ def check_evaluate(config: EvaluateConfig) -> None:
     earlier = {name for path in config.baseline for name in task_names(_checkpoint(path, config), config)}
     if config.max_forgetting is not None and not earlier & chosen.keys():
         raise UsageError(f"--max-forgetting: no --baseline has a task of those to evaluate ({', '.join(chosen)})")
+    learned = {task.name for task in record.tasks if not task.imported} if record else set()
+    limited = (learned if config.min_accuracy is not None else set()) | (
+        learned & earlier if config.max_forgetting is not None else set()
+    )
+    missing = sorted(limited - chosen.keys()) if config.data_root is not None and config.task is None else []
+    if missing:
+        raise DataError(
+            f"{printable(config.data_root or '')} has no folder for {listed(missing)}, which the limit is for; add it, "
+            "or name the task to evaluate with --task"
+        )
     for task in record.tasks if record else ():
         if task.name in chosen:
             labels_for(labelled_folder(chosen[task.name]), task.classes, task.name)
@@ -111,19 +124,24 @@ def check_merge(config: MergeConfig) -> None:
 
 
 def check_demo(config: DemoConfig) -> None:
-    """Check `mascli demo`: its folder must be free, or made by an earlier demo and given up."""
+    """Check that the folder of `mascli demo` is free, or that of an earlier demo."""
     folder = config.out or Path("mascli-demo")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"-o {printable(folder)} is a file; the demo needs a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not config.overwrite:
-        raise UsageError(f"-o {printable(folder)} is not empty; choose another folder, or give --overwrite")
     problems = _report_problems(config)
+    if folder.exists() and not folder.is_dir():
+        problems.append(f"-o: {printable(folder)} is a file; the demo needs a folder")
+    elif folder.is_dir() and any(folder.iterdir()):
+        if not (folder / DEMO_MARK).is_file():
+            problems.append(f"-o: {printable(folder)} is not empty and not of an earlier demo; choose another folder")
+        elif not config.overwrite:
+            problems.append(
+                f"-o: {printable(folder)} holds an earlier demo; choose another folder, or give --overwrite"
+            )
     if problems:
         raise UsageError("\n".join(problems))
 
 
 def check_paths(config: Common, files: dict[str, Path | None], folders: dict[str, Path | None]) -> None:
-    """Check that inputs exist, that outputs are free, and that no two paths are the same.
+    """Check that inputs exist, and that outputs are free and no inputs, also with `--overwrite`.
 
     Raises:
         UsageError: naming every problem, one a line.
@@ -146,126 +164,12 @@ def check_paths(config: Common, files: dict[str, Path | None], folders: dict[str
             problem = output_problem(config.out, config.overwrite)
             problems += [f"-o: {problem}"] if problem else []
     problems += _report_problems(config)
+    outputs = [path for path in (*config.report, config.out) if path is not None]
+    for path in outputs:
+        if any(given is not None and path.resolve() == given.resolve() for given in files.values()):
+            problems.append(f"-o: {printable(path)} is an input of this command; choose another name")
     if problems:
         raise UsageError("\n".join(problems))
-
-
-def task_names(record: CheckpointRecord | None, options: ModelOptions) -> tuple[str, ...]:
-    """The tasks of a checkpoint; plain weights have one, named by `--head-name`."""
-    return record.task_names if record else (options.head_name,)
-
-
-def check_task(task: str, names: tuple[str, ...], checkpoint: Path) -> None:
-    """Check that `task` is one of the checkpoint's.
-
-    Raises:
-        UsageError: it is not; the line names those that are.
-    """
-    if task not in names:
-        known = ", ".join(names) or "none yet"
-        raise UsageError(f"--task '{printable(task)}': {printable(checkpoint)} has no such task; it has {known}")
-
-
-def training_folder(path: Path) -> LabelledFolder:
-    """The labelled folder to learn from, which needs at least two classes.
-
-    Raises:
-        DataError: it has fewer, or a class without images.
-    """
-    folder = labelled_folder(path)
-    if len(folder.classes) < 2:
-        raise DataError(
-            f"{printable(path)} has one class only ({printable(folder.classes[0])}); a task needs at least two class "
-            "folders, PATH/CLASS/IMAGE"
-        )
-    return folder
-
-
-def learning_rate(config: TrainTaskConfig, *, has_tasks: bool) -> float:
-    """The learning rate of shared parameters: as given, else 0.01 for a fresh model and 0.001 for one with tasks."""
-    return (0.001 if has_tasks else 0.01) if config.lr is None else config.lr
-
-
-def data_arguments(data: Iterable[str]) -> list[tuple[str | None, Path]]:
-    """Each `--data` argument as (task, folder): TASK=FOLDER, or a FOLDER alone with task None."""
-    pairs: list[tuple[str | None, Path]] = []
-    for text in data:
-        task, equals, folder = text.partition("=")
-        if equals and folder and TASK_NAME.fullmatch(task) and not Path(text).exists():
-            pairs.append((task, Path(folder)))
-        else:
-            pairs.append((None, Path(text)))
-    return pairs
-
-
-def evaluation_folders(config: EvaluateConfig, names: tuple[str, ...]) -> dict[str, Path]:
-    """Which folder each task is evaluated on, in the order of the checkpoint's tasks.
-
-    Raises:
-        UsageError: no folder, a task without a name or an unknown one, or one folder too many.
-        DataError: a data root without a folder for any task.
-    """
-    if not names:
-        raise CheckpointError(f"{printable(config.checkpoint)} has no task yet; learn one with mascli train-task")
-    if config.task is not None:
-        check_task(config.task, names, config.checkpoint)
-    given = data_arguments(config.data)
-    if bool(given) == (config.data_root is not None):
-        raise UsageError("give either --data FOLDER (or TASK=FOLDER, repeatable) or --data-root ROOT")
-    if config.data_root is not None:
-        wanted = (config.task,) if config.task else names
-        found = task_folders(config.data_root, wanted)
-        if not found:
-            raise DataError(
-                f"{printable(config.data_root)} has no folder for {listed(wanted)}; expected "
-                "ROOT/TASK/test/CLASS/IMAGE or ROOT/TASK/CLASS/IMAGE"
-            )
-        return {name: found[name] for name in names if name in found}
-    named = {task: folder for task, folder in given if task is not None}
-    for task in named:
-        check_task(task, names, config.checkpoint)
-    unnamed = [folder for task, folder in given if task is None]
-    if len(unnamed) > 1 or (unnamed and named) or len(named) + len(unnamed) < len(given):
-        raise UsageError("with several --data, write each once as TASK=FOLDER")
-    if unnamed:
-        return {config.task or names[-1]: unnamed[0]}
-    return {name: named[name] for name in names if name in named}
-
-
-def settled_preprocessing(record: CheckpointRecord, options: ModelOptions) -> Preprocessing:
-    """The preprocessing of a checkpoint, after checking that no flag contradicts the file.
-
-    Raises:
-        UsageError: `--model`, `--classifier` or an image flag that says something else, or code of
-            the file's that the user has not agreed to run.
-    """
-    fixed = record.preprocessing
-    given_and_fixed: list[tuple[object, object]] = [
-        (None if options.image_size is None else (options.image_size * 2)[:2], fixed.size),
-        (options.resize, fixed.resize),
-        (options.channels, fixed.channels),
-        (options.mean, fixed.mean),
-        (options.std, fixed.std),
-    ]
-    if any(given not in (None, own) for given, own in given_and_fixed):
-        raise UsageError(
-            "the preprocessing is fixed by the checkpoint: leave out --image-size, --resize, --mean, --std, --channels"
-        )
-    if options.model is not None:
-        asked = parse_model_spec(options.model, options.model_arg)
-        if (asked.source, asked.name) != (record.model.source, record.model.name):
-            raise UsageError(f"--model {asked} contradicts the checkpoint, which is {record.model}: leave it out")
-    if options.classifier is not None and options.classifier != record.model.classifier:
-        raise UsageError(
-            f"--classifier {printable(options.classifier)} contradicts the checkpoint, whose heads replace "
-            f"{record.model.classifier}: leave it out"
-        )
-    if record.model.source == "python" and not options.trust_model_code:
-        raise UsageError(
-            f"the checkpoint asks to run the code {printable(str(record.model))}; if you trust it, give "
-            "--trust-model-code"
-        )
-    return fixed
 
 
 def _checkpoint(path: Path, options: ImageOptions) -> CheckpointRecord | None:
@@ -305,8 +209,8 @@ def _missing_lambda(header: Header, config: TrainTaskConfig, *, has_tasks: bool)
     eta = learning_rate(config, has_tasks=has_tasks) / (1 - config.momentum)
     strength = 1 / (2 * eta * float(np.median(every)))
     return (
-        "--omega needs --lambda, the strength of the protection: for this omega and learning rate, "
-        f"--lambda {strength:.2g} holds half of the parameters that matter; more keeps more, less learns more"
+        "--omega needs --lambda, the strength of the protection: for this omega and learning rate, --lambda "
+        f"{float(f'{strength:.2g}'):g} holds half of the parameters that matter; more keeps more, less learns more"
     )
 
 

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from mascli.config import TrainTaskConfig
-from mascli.errors import CheckpointError, listed, printable
-from mascli.files.binding import check_binding, uncovered_tasks
-from mascli.files.records_json import omega_record
-from mascli.files.tensor_file import file_sha256, read_header
-from mascli.files.tensors import read_tensors
+from mascli.errors import CheckpointError, listed
+from mascli.files.binding import uncovered_tasks
+from mascli.files.tensor_file import file_sha256
 from mascli.observer import Observer
 from mascli.records import OmegaRecord
 from mascli.training.loop import Recipe
 from mascli.training.penalty import DecoupledPenalty, LossPenalty, Penalty, Shares, effective_rate, shares
+from mascli.workflows.bound_omega import read_bound_omega
 from mascli.workflows.loading import Opened
-from mascli.workflows.preflight import omega_shapes
 
 
 @dataclass(frozen=True)
@@ -47,41 +45,34 @@ def protection(config: TrainTaskConfig, opened: Opened, recipe: Recipe, observer
     if config.omega is None:
         uncovered = _uncovered(config, opened, None, observer)
         return Protection(None, None, (), uncovered, None)
-    header = read_header(config.omega)
-    omega = omega_record(header)
-    where = printable(config.omega)
-    lacking = check_binding(omega, omega_shapes(header), opened.ancestry, opened.shapes(), where)
-    if lacking:
-        observer.note(f"{where} says nothing about {listed(lacking)}: free to change")
-    if any(part.preprocessing != opened.preprocessing for part in omega.contributions):
-        observer.note(f"{where} was measured with another preprocessing than this checkpoint's")
-    uncovered = _uncovered(config, opened, omega, observer)
-    values = read_tensors(header, header.tensors)
-    _check_values(values, where)
-    penalty, held = _penalty(config, opened, values, config.lambda_, recipe)
-    return Protection(penalty, held, lacking, uncovered, file_sha256(config.omega))
+    omega = read_bound_omega(config.omega, opened)
+    if omega.lacking:
+        observer.note(f"{omega.where} says nothing about {listed(omega.lacking)}: free to change")
+    if any(part.preprocessing != opened.preprocessing for part in omega.record.contributions):
+        observer.note(f"{omega.where} was measured with another preprocessing than this checkpoint's")
+    uncovered = _uncovered(config, opened, omega.record, observer)
+    penalty, held = _penalty(config, opened, omega.values, config.lambda_, recipe)
+    if held is not None and held.free > 0.9999 and opened.tasks:
+        observer.note("the penalty is too weak to hold anything: all parameters are free; use a larger --lambda")
+    return Protection(penalty, held, omega.lacking, uncovered, file_sha256(config.omega))
 
 
 def _uncovered(
     config: TrainTaskConfig, opened: Opened, omega: OmegaRecord | None, observer: Observer
 ) -> tuple[str, ...]:
-    uncovered = uncovered_tasks(opened.task_names, omega)
+    uncovered = opened.task_names if config.lambda_ == 0 else uncovered_tasks(opened.task_names, omega)
     if not uncovered or config.lambda_ == math.inf:
         return ()
-    why = "no --omega is given" if omega is None else "the omega was not measured on their answers"
-    line = f"nothing protects {'task' if len(uncovered) == 1 else 'tasks'} {', '.join(uncovered)}: {why}"
+    one = len(uncovered) == 1
+    why = (
+        "no --omega is given" if omega is None else f"the omega was not measured on {'its' if one else 'their'} answers"
+    )
+    why = "--lambda is 0" if config.lambda_ == 0 else why
+    line = f"nothing protects {'task' if one else 'tasks'} {', '.join(uncovered)}: {why}"
     if config.require_protection:
         raise CheckpointError(f"{line}; measure them with mascli estimate --task")
     observer.note(line)
     return uncovered
-
-
-def _check_values(values: dict[str, Tensor], where: str) -> None:
-    for name, value in values.items():
-        if not (value.isfinite() & (value >= 0)).all():
-            raise CheckpointError(
-                f"{where}: importance of {printable(name)} is negative or not finite; estimate it anew"
-            )
 
 
 def _penalty(

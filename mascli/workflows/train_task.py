@@ -19,8 +19,8 @@ from mascli.training.diagnosis import learning_problems, silent_layers
 from mascli.training.loop import Epoch, Recipe, learn
 from mascli.workflows.learning_data import LearningData, derived_seed, learning_data
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint, save_checkpoint
-from mascli.workflows.preflight import learning_rate
-from mascli.workflows.protection import protection
+from mascli.workflows.protection import Protection, protection
+from mascli.workflows.settled import learning_rate
 
 
 def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
@@ -77,7 +77,7 @@ def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
         held=held.shares.held if held.shares else None,
         uncovered_tasks=held.uncovered,
         unprotected_parameters=held.unprotected,
-        warnings=_diagnosis(new, config.task, data, kept, penalised=held.penalty is not None),
+        warnings=_diagnosis(new, config.task, data, kept, held),
         seconds=time.monotonic() - started,
     )
 
@@ -118,8 +118,11 @@ def _interval(kept: Epoch | None, images: int) -> tuple[float, float] | None:
 
 
 def _diagnosis(
-    opened: Opened, task: str, data: LearningData, kept: Epoch | None, *, penalised: bool
+    opened: Opened, task: str, data: LearningData, kept: Epoch | None, protected: Protection
 ) -> tuple[str, ...]:
     model = opened.model
     silent = silent_layers(model, lambda: [model(images, (task,)) for images in data.some_training_images()])
-    return learning_problems(kept.loss if kept else None, len(data.classes), silent, penalised)
+    interval = _interval(kept, len(data.validating))
+    held = protected.shares.held if protected.shares else 0.0
+    lowest = interval[0] if interval else None
+    return learning_problems(kept.loss if kept else None, len(data.classes), silent, held=held, lowest_accuracy=lowest)

@@ -118,10 +118,13 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
 
 
 def test_failed_learning_is_named() -> None:
-    assert learning_problems(0.2, 2, (), True) == ()
-    (line,) = learning_problems(0.9 * math.log(2), 2, (), True)
+    assert learning_problems(0.2, 2, (), held=0.9, lowest_accuracy=None) == ()
+    (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=50.0)
     assert "not learned" in line and "--lambda" in line
-    (line,) = learning_problems(0.1, 2, ("features.relu",), False)
+    (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.1, lowest_accuracy=None)
+    assert "not learned" in line and "--lambda" not in line
+    assert learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=60.0) == ()
+    (line,) = learning_problems(0.1, 2, ("features.relu",), held=0.0, lowest_accuracy=99.0)
     assert "features.relu" in line and "--lambda" not in line
 
 
