@@ -186,10 +186,6 @@ def _table_problems(header: Header, record: CheckpointRecord) -> Iterator[str]:
     table = Counter([*record.shared, *record.buffers, *heads])
     yield from _named("its name table lists {} twice", (name for name, times in table.items() if times > 1))
     yield from _named("it lacks the tensors {}", table.keys() - header.tensors.keys())
-    for task in record.tasks:
-        tensors = (header.tensors.get(name) for name in record.heads.get(task.name, {}).values())
-        if any(info is not None and info.shape[:1] != (len(task.classes),) for info in tensors):
-            yield f"the head of task '{printable(task.name)}' does not have its {len(task.classes)} outputs"
     yield from _named("it has the tensors {}, which belong to nothing", header.tensors.keys() - table.keys())
     yield from _named(
         "the aliases {} stand for nothing", (a for a, name in record.aliases.items() if name not in table)

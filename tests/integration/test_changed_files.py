@@ -61,7 +61,9 @@ CHANGES: dict[str, Change] = {
     "broadcast shape": tensor("features.conv1.bias", lambda t: t[:1].clone()),
     "another dtype": tensor("features.conv1.bias", lambda t: t.double()),
     "shape of a head": tensor("mascli.head.flowers.weight", lambda t: t[:, :2].clone()),
-    "classes of a head": edit("mascli.tasks", lambda tasks: [{**tasks[0], "classes": ["a", "b"]}, *tasks[1:]]),
+    "classes of a head": edit(
+        "mascli.tasks", lambda tasks: [tasks[0], {**tasks[1], "classes": [*tasks[1]["classes"], "x"]}]
+    ),
     "name in a head": edit(
         "mascli.heads", lambda h: {**h, "birds": {"w": h["birds"]["weight"], "bias": h["birds"]["bias"]}}
     ),
