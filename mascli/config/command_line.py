@@ -47,9 +47,10 @@ def _words(name: str, value: Any) -> Iterator[str]:
     elif value is True:
         yield flag
     elif name in PAIRED:
-        yield from (flag, ",".join(f"{number:g}" for number in value))
+        yield from (flag, ",".join(str(number) for number in value))
     elif isinstance(value, tuple):
         for item in value:
             yield from (flag, str(item))
     else:
-        yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))
+        short = isinstance(value, float) and float(f"{value:g}") == value
+        yield from (flag, f"{value:g}" if short else str(value))
