@@ -1,10 +1,13 @@
 """Learn tasks in turn from any checkpoint, with and without importance, and print both accuracy matrices.
 
     python benchmarks/sequence.py CHECKPOINT --data ROOT --tasks A B C [--model SPEC] [--image-size 48]
-        [--lr 0.004] [--epochs 2] [--batch-size 16] [--lambda 1] [--seeds 0 1 2] [-o FOLDER] [--json FILE]
+        [--photos FOLDER] [--lr 0.004] [--epochs 2] [--batch-size 16] [--lambda 0.1] [--seeds 0 1 2]
+        [-o FOLDER] [--json FILE]
 
-ROOT holds TASK/train/CLASS/IMAGE and TASK/test/CLASS/IMAGE. Both methods share the first task and
-have the same settings apart from the omega. Nothing is chosen on test images.
+ROOT holds TASK/train/CLASS/IMAGE and TASK/test/CLASS/IMAGE. Both methods start from the same
+checkpoint and have the same settings apart from the omega. With --photos, the importance of what the
+checkpoint knows already is measured on that folder and protected from the first task on; without,
+both methods share the first task. Nothing is chosen on test images.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from mascli.config import InitConfig
+from mascli.config import EstimateConfig, InitConfig
 from mascli.observer import Observer
 from mascli.reports.demo import MethodResult
+from mascli.workflows.estimate import estimate
 from mascli.workflows.init import init
 from mascli.workflows.sequence import TaskSequence
 
@@ -62,7 +66,12 @@ def _one_seed(options: argparse.Namespace, tasks: tuple[str, ...], seed: int, fo
         sequence.run(init, config)
     first = sequence.learn(start, tasks[0], folder / f"{tasks[0]}.safetensors")
     finetune = sequence.finetune(first, folder / "finetune")
-    mas, _ = sequence.mas(first, folder / "mas", options.strength)
+    omega = None
+    if options.photos:
+        omega = folder / "start.omega"
+        sequence.run(estimate, EstimateConfig(checkpoint=start, data=options.photos, seed=seed, out=omega))
+        first = sequence.learn(start, tasks[0], folder / "mas" / f"{tasks[0]}.safetensors", omega, options.strength)
+    mas, _ = sequence.mas(first, folder / "mas", options.strength, omega)
     return {"finetune": finetune, "mas": mas}
 
 
@@ -87,6 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model-arg", action="append", default=[])
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, help="any images, to measure what the checkpoint knows already")
     parser.add_argument("--tasks", nargs="+", help="the order to learn in (default: sorted)")
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--epochs", type=int, default=10)

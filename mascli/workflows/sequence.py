@@ -57,13 +57,16 @@ class TaskSequence:
             rows.append(self._measured(checkpoint))
         return _summary(rows)
 
-    def mas(self, first: Path, folder: Path, strength: float) -> tuple[MethodResult, Path]:
+    def mas(self, first: Path, folder: Path, strength: float, omega: Path | None = None) -> tuple[MethodResult, Path]:
         """The same with importance: measured after every task on its images, summed, and held on to.
+
+        Args:
+            omega: the importance that `first` was learned with, if any; the sum starts from it.
 
         Returns:
             The result, and the omega that the last task was learned with.
         """
-        rows, checkpoint, omega = [self._measured(first)], first, None
+        rows, checkpoint = [self._measured(first)], first
         for done, task in zip(self.tasks, self.tasks[1:], strict=False):
             newer = folder / f"{done}.omega"
             settings = {**self.estimating, "previous": omega, "data": self.data / done / "train", "out": newer}
