@@ -63,7 +63,7 @@ def settled_preprocessing(record: CheckpointRecord, options: ModelOptions) -> Pr
             f"--classifier {printable(options.classifier)} contradicts the checkpoint, whose heads replace "
             f"{record.model.classifier}: leave it out"
         )
-    if record.model.source == "python" and not options.trust_model_code:
+    if record.model.source == "python" and not options.trust_model_code and options.model is None:
         raise UsageError(
             f"the checkpoint asks to run the code {printable(str(record.model))}; if you trust it, give "
             "--trust-model-code"

@@ -136,6 +136,7 @@ def test_code_named_in_a_file_runs_only_with_consent(place: Path, run: Run) -> N
     code, _, err = run(*train)
     assert code == 2 and "--trust-model-code" in err and not (place / "t.st").exists()
     assert run(*train, "--trust-model-code")[0] == 0
+    assert run(*train, "--overwrite", "--model", "python:own_nets:small")[0] == 0  # typed by the user: consent
     for command in (["estimate", "t.st", "--data", "train", "-o", "x"], ["evaluate", "t.st", "--data", "train"]):
         assert run(*command)[0] == 2
         assert run(*command, "--trust-model-code")[0] == 0
