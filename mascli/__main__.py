@@ -1,5 +1,7 @@
 """Where the process starts: `mascli` and `python -m mascli` alike."""
 
+from __future__ import annotations
+
 import sys
 from typing import NoReturn
 

@@ -96,7 +96,7 @@ def _omega_facts(omega: OmegaRecord) -> tuple[tuple[str, str], ...]:
     return (
         ("model", f"{omega.model}"),
         ("method", f"{omega.method}: {omega.objective}, {omega.reduction}{combined}"),
-        ("reliability", "not measured" if omega.reliability is None else f"{omega.reliability:.3f}"),
+        *((("reliability", f"{omega.reliability:.3f}"),) if omega.reliability is not None else ()),
     )
 
 

@@ -1,0 +1,58 @@
+"""docs/json.md names every key that the commands print, and no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_results as sample
+
+from mascli.reports.demo import demo_report
+from mascli.reports.estimate import estimate_report
+from mascli.reports.evaluate import evaluate_report
+from mascli.reports.export import to_json
+from mascli.reports.init import init_report
+from mascli.reports.inspect_file import inspect_report
+from mascli.reports.merge import merge_report
+from mascli.reports.train_task import train_task_report
+
+TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+JSON: dict[str, Any] = {
+    "init": init_report(sample.INIT),
+    "estimate": estimate_report(sample.ESTIMATE),
+    "train-task": train_task_report(sample.TRAIN),
+    "evaluate": evaluate_report(sample.EVALUATE),
+    "merge": merge_report(sample.MERGE),
+    "inspect": inspect_report(sample.INSPECT_OMEGA),
+    "demo": demo_report(sample.DEMO),
+}
+PARTS = {
+    "`statistics`": ("estimate", lambda d: d["statistics"]),
+    "`layers` of `estimate`": ("estimate", lambda d: d["layers"][0]),
+    "`layers` of `inspect`": ("inspect", lambda d: d["layers"][0]),
+    "`epochs`": ("train-task", lambda d: d["epochs"][0]),
+    "`tasks` of `evaluate`": ("evaluate", lambda d: d["tasks"][0]),
+    "`gates`": ("evaluate", lambda d: d["gates"][0]),
+    "`histogram`": ("inspect", lambda d: d["histogram"]),
+    "`methods`": ("demo", lambda d: {**d["methods"], **d["methods"]["mas"]}),
+}
+
+
+def documented(row: str) -> set[str]:
+    (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| {row} |")]
+    cell = re.sub(r"\([^)]*\)", "", line.split("|")[2])  # what stands in brackets explains
+    return set(re.findall(r"`(\w+)`", cell))
+
+
+@pytest.mark.parametrize("command", JSON)
+def test_every_key_of_a_command_is_documented(command: str) -> None:
+    assert documented(f"`{command}`") == set(json.loads(to_json(JSON[command])))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_key_of_a_part_is_documented(part: str) -> None:
+    command, find = PARTS[part]
+    assert documented(part) == set(find(json.loads(to_json(JSON[command]))))
