@@ -146,7 +146,8 @@ class Contribution:
     `mean_squared_norm` is E|F|^2 over the images, the scale of the estimate. `fingerprint` hashes
     the sorted content hashes of the images; `image_hashes` holds the first 8 bytes of each, sorted,
     in base64, so that two sets can be told to overlap. `unused` lists parameters outside the
-    evaluation pass, whose importance is zero.
+    evaluation pass, whose importance is zero. `weight` is the factor of this estimate in the values
+    of the file; `normalized` says that it includes 1/E|F|^2. All else describes the estimate itself.
     """
 
     heads: tuple[str, ...]
@@ -159,14 +160,33 @@ class Contribution:
     preprocessing: Preprocessing
     weight: float = 1.0
     unused: tuple[str, ...] = ()
+    normalized: bool = False
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well the two halves of an estimate's images agree: its noise, not whether the images are the right ones.
+
+    `overall` (0 to 1) is the correlation to expect with the omega of as many other images of the
+    kind, averaged over layers by their number of parameters; `lowest` that of `lowest_layer`.
+    `half_difference` (0 to 1) is, on average, a lower bound of the relative error
+    sum |error| / sum omega. `images` is how many there were in both halves together.
+    """
+
+    overall: float
+    lowest: float
+    lowest_layer: str
+    half_difference: float
+    images: int
 
 
 @dataclass(frozen=True)
 class OmegaRecord:
     """Everything an omega says about itself.
 
-    The values are `combine` over the contributions (one contribution: its own values);
-    `reliability` is None where nobody measured it.
+    The values are the sum over the contributions of weight * Omega, and where `combine` is "max"
+    their largest; other rules differ in the weights alone. `reliability` is None where nobody
+    measured it.
     """
 
     model: ModelSpec
@@ -174,10 +194,10 @@ class OmegaRecord:
     objective: str
     reduction: str
     contributions: tuple[Contribution, ...]
-    combine: Literal["pool", "sum"] = "sum"
-    reliability: float | None = None
+    combine: Literal["pool", "sum", "max", "mean", "ema"] = "sum"
+    reliability: Reliability | None = None
 
     @property
     def covered_tasks(self) -> frozenset[str]:
-        """The tasks whose answers this omega knows about."""
-        return frozenset(head for part in self.contributions for head in part.heads)
+        """The tasks whose answers this omega knows about; an estimate of weight 0 says nothing."""
+        return frozenset(head for part in self.contributions if part.weight for head in part.heads)

@@ -11,6 +11,7 @@ from mascli.records import (
     ModelSpec,
     OmegaRecord,
     Preprocessing,
+    Reliability,
     Statistics,
     Step,
     Task,
@@ -27,6 +28,7 @@ PREPROCESSING = Preprocessing(size=(224, 224), resize_to=256)
 STATISTICS = Statistics(mean=0.0123, median=0.00045, maximum=91.25, zeros=0.125)
 SPEC = ModelSpec("torchvision", "resnet18", {"width": 64}, "fc")
 SHA = "0123456789abcdef" * 4
+RELIABILITY = Reliability(0.9814, 0.87, "layer4.1.conv2", 0.0612, 1_200)
 HISTOGRAM = Histogram(
     zeros=1_398_101,
     not_finite=0,
@@ -68,6 +70,7 @@ ESTIMATE = EstimateResult(
     batch_size=32,
     seconds=71.2,
     images_per_second=16.85,
+    reliability=RELIABILITY,
 )
 
 TRAIN = TrainResult(
@@ -114,8 +117,10 @@ EVALUATE = EvaluateResult(
 
 MERGE = MergeResult(
     out="all.omega",
-    combine="sum",
-    files=("one.omega", "two.omega"),
+    combine="ema",
+    files=("one.omega", "[/]/two.omega"),
+    factors=(0.75, 0.25),
+    decay=0.75,
     images=2_400,
     contributions=2,
     statistics=STATISTICS,

@@ -119,7 +119,22 @@ def test_everything_wrong_is_told_at_once_with_the_paths(tmp_path: Path) -> None
         (EvaluateConfig, {"max_forgetting": "1"}, "--max-forgetting needs --baseline"),
         (InspectConfig, {"bins": "0"}, "--bins"),
         (InspectConfig, {"out": "x.txt"}, "--report x.txt"),
-        (MergeConfig, {"combine": "mean"}, "--combine: 'mean' is not one of pool, sum"),
+        (EstimateConfig, {"combine": "max"}, "--combine max needs --previous"),
+        (EstimateConfig, {"combine": "pool"}, "--combine: 'pool' is not one of sum, max, mean, ema"),
+        (EstimateConfig, {"previous": "p", "decay": "0.3"}, "--decay is for --combine ema, not sum"),
+        (MergeConfig, {"combine": "median"}, "--combine: 'median' is not one of pool, sum, max, mean, ema"),
+        (MergeConfig, {"weights": "1"}, "--weights takes one number a file: 2, not 1"),
+        (MergeConfig, {"weights": "1,2,3"}, "--weights takes one number a file: 2, not 3"),
+        (MergeConfig, {"weights": "1,-1"}, "--weights must be finite numbers of 0 or more"),
+        (MergeConfig, {"weights": "nan,1"}, "--weights must be finite numbers of 0 or more"),
+        (MergeConfig, {"weights": "inf,1"}, "--weights must be finite numbers of 0 or more"),
+        (MergeConfig, {"weights": "1,x"}, "--weights: expected a number, not 'x'"),
+        (MergeConfig, {"weights": "0,0"}, "--weights are all 0"),
+        (MergeConfig, {"combine": "pool", "weights": "1,2"}, "--weights is not for --combine pool"),
+        (MergeConfig, {"combine": "pool", "normalize": True}, "--normalize is not for --combine pool"),
+        (MergeConfig, {"decay": "0.9"}, "--decay is for --combine ema, not sum"),
+        (MergeConfig, {"combine": "ema", "decay": "1"}, "--decay must be at least 0 and less than 1, not 1"),
+        (MergeConfig, {"combine": "ema", "decay": "nan"}, "--decay must be at least 0 and less than 1"),
     ],
 )
 def test_values_that_cannot_mean_anything(kind: type[Common], flags: dict[str, Any], wanted: str) -> None:
@@ -133,6 +148,13 @@ def test_values_that_cannot_mean_anything(kind: type[Common], flags: dict[str, A
     }[kind]
     resolve(kind, enough, None)  # nothing else is wrong
     assert any(line.startswith(wanted) for line in problems_of(kind, {**enough, **flags}))
+
+
+def test_every_file_of_a_merge_has_its_weight(tmp_path: Path) -> None:
+    flags = {"omegas": ["a", "b", "c"], "combine": "ema", "weights": "1,2,0.5", "decay": "0.9", "normalize": True}
+    config = resolve(MergeConfig, flags, None)
+    assert (config.weights, config.decay, config.normalize) == ((1.0, 2.0, 0.5), 0.9, True)
+    assert resolve(MergeConfig, {}, yaml_file(tmp_path, to_yaml(config))) == config
 
 
 @pytest.mark.parametrize("strength", ["0", "inf"])

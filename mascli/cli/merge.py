@@ -8,7 +8,7 @@ from mascli.reports.report import Report
 
 
 def merge(config: MergeConfig, observer: Observer) -> Report:
-    """Combine omegas: parts of one estimate, or successive tasks."""
+    """Combine omegas: parts of one estimate, or successive tasks in their order."""
     from mascli.workflows.preflight import check_merge
 
     check_merge(config)

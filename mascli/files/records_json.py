@@ -198,9 +198,14 @@ def _omega_problems(record: OmegaRecord) -> Iterator[str]:
     for number, part in enumerate(record.contributions, start=1):
         if part.images < 1 or not part.heads:
             yield f"contribution {number} has no images or no heads"
-        if not math.isfinite(part.weight) or not math.isfinite(part.mean_squared_norm) or part.mean_squared_norm < 0:
+        if not all(0 <= fact < math.inf for fact in (part.weight, part.mean_squared_norm)):  # NaN is not
             yield f"contribution {number} has a weight or a mean squared norm that cannot be"
         yield from _preprocessing_problems(part.preprocessing)
+    known = record.reliability
+    if known is not None:
+        shares = (known.overall, known.lowest, known.half_difference)
+        if known.images < 2 or not all(0 <= share <= 1 for share in shares):  # NaN is not
+            yield "its reliability cannot be"
 
 
 def _dtype_problems(header: Header) -> Iterator[str]:

@@ -1,97 +1,86 @@
-"""Combines omegas: parts of one estimate (pool), or the estimates of successive tasks (sum).
+"""Combines omegas: what the result says about itself, and the factor of each omega in its values.
 
-- pool: Omega = sum_i n_i Omega_i / sum_i n_i, n_i the images of part i, which is what one estimate
-  of all the images would be.
-- sum:  Omega = sum_i Omega_i, as the paper does it from task to task.
+Parts of one estimate, of n_i images each:
 
-Records say what may be combined; the values follow tensor by tensor, in float64.
+- pool: Omega = sum_i n_i Omega_i / sum_i n_i, which is what one estimate of all the images would be.
+
+Successive tasks, each Omega_i first multiplied by its weight w_i (1) and, to normalize, divided by
+its E|F|^2, so that tasks whose outputs are of other lengths count alike:
+
+- sum:  Omega = sum_i w_i Omega_i, as the paper does it from task to task
+- max:  Omega = max_i w_i Omega_i
+- mean: Omega = sum_i w_i Omega_i / sum_i w_i
+- ema:  Omega = decay * (Omega so far) + (1 - decay) * w_i Omega_i, in their order, from w_1 Omega_1 on
+
+All but `max` are sums with one factor an omega, and stay so when their results are combined again:
+each contribution's `weight` is the product of its factors. The values: `combine_values`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, combinations
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from mascli.data.fingerprint import fingerprint, packed
+from mascli.errors import CheckpointError, NumericsError
+from mascli.importance.combine_checks import Part, check_pool, check_successive
+from mascli.records import Contribution, OmegaRecord, Reliability, Statistics
 
-from mascli.data.fingerprint import fingerprint, packed, unpacked
-from mascli.errors import CheckpointError, NumericsError, printable
-from mascli.files.tensor_file import Header, read_array
-from mascli.records import OmegaRecord, Statistics
+__all__ = ["Combination", "Part", "Rule", "combination", "sum_of", "with_statistics"]
+
+Rule = Literal["pool", "sum", "max", "mean", "ema"]
 
 # Contributions whose E|F|^2 differ more than this are not of one scale any more.
 SCALE_RATIO = 10
 
 
 @dataclass(frozen=True)
-class Part:
-    """One omega to combine: its name in messages, what it says, and the shape of each tensor."""
+class Combination:
+    """What comes of several omegas: its record, one factor for each omega, and what the user should know.
 
-    where: str
+    The values are sum_i factors[i] * Omega_i, or the largest factors[i] * Omega_i where `largest`.
+    """
+
     record: OmegaRecord
-    shapes: Mapping[str, tuple[int, ...]]
+    factors: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def largest(self) -> bool:
+        """Whether the values are the largest of the omegas' and not their sum."""
+        return self.record.combine == "max"
 
 
-def pool(parts: Sequence[Part]) -> OmegaRecord:
-    """The record of parts of one estimate, pooled: one contribution with the images of all.
+def combination(
+    parts: Sequence[Part], rule: Rule, *, weights: Sequence[float] = (), decay: float = 0.5, normalize: bool = False
+) -> Combination:
+    """What `parts` come to under `rule`.
 
-    Its statistics are those of the first part until `with_statistics` puts in those of the values.
-
-    Raises:
-        CheckpointError: the parts differ in anything but their images, or share some of these.
-    """
-    first = parts[0].record.contributions[0]
-    for part in parts:
-        if len(part.record.contributions) != 1:
-            raise CheckpointError(
-                f"{part.where} holds {len(part.record.contributions)} estimates; only parts of one can be pooled "
-                "(--combine sum adds successive tasks)"
-            )
-        _check_same(parts[0], part, "pooled", _pool_terms)
-    images = [_image_hashes(part) for part in parts]
-    for (one, left), (other, right) in combinations(zip(parts, images, strict=True), 2):
-        both = len(set(left) & set(right))
-        if both:
-            raise CheckpointError(
-                f"{one.where} and {other.where} cannot be pooled: {both} images are in both, and would count twice"
-            )
-    hashes = list(chain.from_iterable(images))
-    weighted = math.fsum(
-        p.record.contributions[0].mean_squared_norm * len(i) for p, i in zip(parts, images, strict=True)
-    )
-    whole = replace(
-        first,
-        images=len(hashes),
-        fingerprint=fingerprint(hashes),
-        image_hashes=packed(hashes),
-        mean_squared_norm=weighted / len(hashes),
-    )
-    return replace(parts[0].record, contributions=(whole,), reliability=None)
-
-
-def sum_of(parts: Sequence[Part]) -> tuple[OmegaRecord, tuple[str, ...]]:
-    """The record of successive estimates, added up, and what the user should know about it.
+    `weights` (one for each part, >= 0; none: all 1), `decay` (of `ema`) and `normalize` are not for `pool`,
+    whose statistics are those of the first part until `with_statistics` puts in those of the values.
 
     Raises:
-        CheckpointError: other methods, models or shapes, or one estimate that is there twice.
+        CheckpointError: omegas that do not belong together, or an estimate or image that is there twice.
+        NumericsError: a scale of zero, or a factor that is too large.
     """
-    seen: dict[tuple[str, tuple[str, ...], str], str] = {}
-    for part in parts:
-        _check_same(parts[0], part, "summed", _sum_terms)
-        for estimate in part.record.contributions:
-            key = (estimate.fingerprint, estimate.heads, estimate.shared_sha256)
-            if key in seen:
-                raise CheckpointError(
-                    f"{seen[key]} and {part.where} hold the same estimate ({', '.join(estimate.heads)}, "
-                    f"{estimate.images} images): it would count twice"
-                )
-            seen[key] = part.where
-    contributions = tuple(chain.from_iterable(part.record.contributions for part in parts))
-    record = replace(parts[0].record, contributions=contributions, combine="sum", reliability=None)
-    return record, _scale_notes(parts)
+    if rule == "pool":
+        return _pooled(parts)
+    check_successive(parts, rule)
+    given = tuple(weights) or (1.0,) * len(parts)
+    norms = [_norm(part) if normalize else 1.0 for part in parts]
+    factors = tuple(share / norm for share, norm in zip(_shares(rule, given, decay), norms, strict=True))
+    contributions = tuple(
+        replace(estimate, weight=estimate.weight * factor, normalized=estimate.normalized or normalize)
+        for part, factor in zip(parts, factors, strict=True)
+        for estimate in part.record.contributions
+    )
+    if not all(math.isfinite(estimate.weight) for estimate in contributions):
+        raise NumericsError("--weights are too large: an estimate would get a factor that is not finite")
+    record = replace(parts[0].record, contributions=contributions, combine=rule, reliability=_reliability(parts))
+    notes = (*_scale_notes(parts, given, normalize), *_pool_notes(parts))
+    return Combination(record, factors, notes)
 
 
 def with_statistics(record: OmegaRecord, statistics: Statistics) -> OmegaRecord:
@@ -100,97 +89,99 @@ def with_statistics(record: OmegaRecord, statistics: Statistics) -> OmegaRecord:
     return replace(record, contributions=(replace(only, statistics=statistics),))
 
 
-def combined(headers: Sequence[Header], weights: Sequence[float]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Each tensor's name and sum_i weights[i] * Omega_i: added in float64, given in float32.
-
-    Raises:
-        CheckpointError: a value of a file is negative or not finite.
-        NumericsError: a sum is too large for float32.
-    """
-    for name in headers[0].tensors:
-        total = np.zeros(headers[0].tensors[name].shape, np.float64)
-        for header, weight in zip(headers, weights, strict=True):
-            values = read_array(header, name)
-            if not (values >= 0).all() or np.isinf(values).any():
-                raise CheckpointError(
-                    f"{printable(header.path)}: the importance of {printable(name)} is negative or not finite; "
-                    "estimate it anew"
-                )
-            total += weight * values.astype(np.float64)
-        if total.max(initial=0.0) > np.finfo(np.float32).max:
-            raise NumericsError(f"the combined importance of {printable(name)} is too large for float32")
-        yield name, total.astype(np.float32)
+def sum_of(parts: Sequence[Part]) -> tuple[OmegaRecord, tuple[str, ...]]:
+    """The record of successive estimates, added up, and what the user should know about it."""
+    added = combination(parts, "sum")
+    return added.record, added.notes
 
 
-def pool_weights(parts: Sequence[Part]) -> list[float]:
-    """The share of each part's images in all images."""
-    images = [part.record.contributions[0].images for part in parts]
-    return [count / sum(images) for count in images]
+def _pooled(parts: Sequence[Part]) -> Combination:
+    """One contribution with the images of all, as one estimate of them would have it."""
+    hashes = check_pool(parts)
+    estimates = [part.record.contributions[0] for part in parts]
+    weighted = math.fsum(estimate.mean_squared_norm * estimate.images for estimate in estimates)
+    never = set[str].intersection(*(set(estimate.unused) for estimate in estimates))  # an image may take its own way
+    whole = replace(
+        estimates[0],
+        images=len(hashes),
+        fingerprint=fingerprint(hashes),
+        image_hashes=packed(hashes),
+        mean_squared_norm=weighted / len(hashes),
+        unused=tuple(name for name in estimates[0].unused if name in never),
+    )
+    record = replace(parts[0].record, contributions=(whole,), combine="sum", reliability=_reliability(parts))
+    return Combination(record, tuple(estimate.images / len(hashes) for estimate in estimates))
 
 
-def _sum_terms(record: OmegaRecord) -> dict[str, object]:
-    """What parts of a sum must share, by the words for it."""
-    return {
-        "the model": str(record.model),
-        "the model's arguments": record.model.arguments,
-        "the classifier layer": record.model.classifier,
-        "the method": record.method,
-        "the objective": record.objective,
-        "the reduction": record.reduction,
-    }
+def _shares(rule: Rule, weights: Sequence[float], decay: float) -> list[float]:
+    """The factor that each omega gets from the rule and its weight."""
+    if rule == "mean":
+        largest = max(weights)  # their sum may be beyond float64
+        relative = [weight / largest for weight in weights]
+        return [share / math.fsum(relative) for share in relative]
+    if rule == "ema":
+        last = len(weights) - 1
+        return [w * decay ** (last - i) * (1 - decay if i else 1.0) for i, w in enumerate(weights)]
+    return list(weights)
 
 
-def _pool_terms(record: OmegaRecord) -> dict[str, object]:
-    """What parts of one estimate must share, by the words for it."""
-    (only,) = record.contributions
-    prepared = {f"the preprocessing's {key}": value for key, value in asdict(only.preprocessing).items()}
-    own = {"the weights, by shared_sha256": only.shared_sha256, "the heads": only.heads, "the factor": only.weight}
-    return {**_sum_terms(record), **own, **prepared, "the unused parameters": only.unused}
-
-
-def _check_same(first: Part, other: Part, verb: str, terms: Callable[[OmegaRecord], dict[str, object]]) -> None:
-    refusal = f"{first.where} and {other.where} cannot be {verb}"
-    wanted, found = terms(first.record), terms(other.record)
-    advice = "; --combine sum is for successive tasks" if verb == "pooled" else ""
-    for what in wanted:
-        if wanted[what] != found[what]:
-            values = f"{_short(wanted[what])} and {_short(found[what])}"
-            raise CheckpointError(f"{refusal}: they differ in {what} ({values}){advice}")
-    for name in sorted(first.shapes.keys() | other.shapes.keys()):
-        one, two = first.shapes.get(name), other.shapes.get(name)
-        if one != two:
-            shapes = " and ".join("absent" if shape is None else str(list(shape)) for shape in (one, two))
-            raise CheckpointError(f"{refusal}: tensor {printable(name)} is {shapes}")
-
-
-def _short(value: object) -> str:
-    text = ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-    return printable(text if len(text) <= 60 else f"{text[:57]}...")
-
-
-def _image_hashes(part: Part) -> list[bytes]:
-    estimate = part.record.contributions[0]
-    try:
-        hashes = unpacked(estimate.image_hashes)
-    except ValueError as error:
-        raise CheckpointError(f"{part.where} is damaged: its image hashes are {error}") from error
-    if len(hashes) != estimate.images or fingerprint(hashes) != estimate.fingerprint:
+def _norm(part: Part) -> float:
+    """What a part is to be divided by, so that each estimate in it is divided by its E|F|^2."""
+    counting = [estimate for estimate in part.record.contributions if estimate.weight]
+    norms = {estimate.mean_squared_norm for estimate in counting if not estimate.normalized}
+    if not norms:
+        return 1.0
+    if len(norms) > 1 or any(estimate.normalized for estimate in counting):
         raise CheckpointError(
-            f"{part.where} is damaged: its image hashes do not fit its number of images or fingerprint"
+            f"{part.where} holds {len(counting)} estimates of different scales that can no longer be told apart; "
+            "combine the files it was made from with --normalize"
         )
-    return hashes
+    (norm,) = norms
+    if norm == 0 or math.isinf(1 / norm):
+        raise NumericsError(
+            f"{part.where} cannot be normalized: its mean squared norm E|F|^2 is {norm:g} (the outputs were zero); "
+            "leave it out, or combine without --normalize"
+        )
+    return norm
 
 
-def _scale_notes(parts: Sequence[Part]) -> tuple[str, ...]:
+def _reliability(parts: Sequence[Part]) -> Reliability | None:
+    """That of a single omega, which no factor changes; nobody has measured that of several together."""
+    return parts[0].record.reliability if len(parts) == 1 else None
+
+
+def _scale_notes(parts: Sequence[Part], weights: Sequence[float], normalize: bool) -> tuple[str, ...]:
+    """A note where an estimate is more than tenfold larger than another, by scale and weight."""
+
+    def scale(estimate: Contribution, weight: float) -> float:
+        return weight * (1.0 if normalize or estimate.normalized else estimate.mean_squared_norm)
+
     scales = [
-        (estimate.mean_squared_norm, f"{part.where} ({', '.join(estimate.heads)}) {estimate.mean_squared_norm:.3g}")
-        for part in parts
+        (scale(estimate, weight), f"{part.where} ({', '.join(estimate.heads)}) {scale(estimate, weight):.3g}")
+        for part, weight in zip(parts, weights, strict=True)
         for estimate in part.record.contributions
+        if weight
     ]
     (low, small), (high, large) = min(scales), max(scales)
     if high <= SCALE_RATIO * low:
         return ()
+    what = "E|F|^2" if set(weights) == {1.0} else "weight * E|F|^2"
     return (
-        f"the estimates are of different scales, E|F|^2: {small}, {large}; what the smaller one knows is held less, so "
-        "use a larger --lambda if it is forgotten",
+        f"the estimates are of different scales, {what}: {small}, {large}; what the smaller one knows is held less "
+        "(mascli merge --normalize, of files of one estimate each, makes them count alike)",
     )
+
+
+def _pool_notes(parts: Sequence[Part]) -> tuple[str, ...]:
+    """A note where two files hold parts of what could be one estimate."""
+    seen: dict[tuple[tuple[str, ...], str], str] = {}
+    for part in parts:
+        for estimate in part.record.contributions:
+            earlier = seen.setdefault((estimate.heads, estimate.shared_sha256), part.where)
+            if earlier != part.where:
+                heads = ", ".join(estimate.heads)
+                return (
+                    f"{earlier} and {part.where} measure the same answers ({heads}) at the same weights, on other "
+                    "images: as parts of one estimate they belong together by --combine pool",
+                )
+    return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,37 @@ def statistics(arrays: Iterable[Array]) -> Statistics:
     values = _joined(arrays)
     mean, median, _, maximum, zeros = _described(values)
     return Statistics(mean, median, maximum, zeros)
+
+
+def swept_statistics(sweep: Callable[[], Iterable[Float32]]) -> Statistics:
+    """The same of values >= 0 and finite that are too many to hold: `sweep` gives them all, block by block, twice.
+
+    The bits of such numbers have the order of the numbers. Counts by the upper 16 bits tell in which
+    group the median lies, then counts by the lower 16 bits of that group which value it is.
+    """
+    upper = np.zeros(1 << 16, np.int64)
+    sums, maximum, zeros = [], 0.0, 0
+    for values in sweep():
+        upper += np.bincount(_upper(values), minlength=upper.size)
+        sums.append(float(values.sum(dtype=np.float64)))
+        maximum = max(maximum, float(values.max(initial=0.0)))
+        zeros += values.size - int(np.count_nonzero(values))
+    count = int(upper.sum())
+    if not count:
+        return Statistics(*(math.nan,) * 4)
+    ranks = ((count - 1) // 2, count // 2)
+    ends = upper.cumsum()
+    groups = [int(np.searchsorted(ends, rank, "right")) for rank in ranks]
+    lower = {group: np.zeros(1 << 16, np.int64) for group in groups}
+    for values in sweep():
+        at, bits = _upper(values), np.ravel(values).view(np.uint32)
+        for group, counts in lower.items():
+            counts += np.bincount(bits[at == group] & 0xFFFF, minlength=counts.size)
+    low, high = (
+        _float(group, int(np.searchsorted(lower[group].cumsum(), rank - (ends[group] - upper[group]), "right")))
+        for rank, group in zip(ranks, groups, strict=True)
+    )
+    return Statistics(math.fsum(sums) / count, low / 2 + high / 2, maximum, zeros / count)
 
 
 def layer_summaries(header: Header) -> tuple[LayerSummary, ...]:
@@ -114,6 +145,16 @@ def natural_order(names: Iterable[str]) -> list[str]:
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
     parts = re.split(r"([0-9]+)", name)
     return tuple((1, int(part[:4000]), part) if part.isascii() and part.isdigit() else (0, 0, part) for part in parts)
+
+
+def _upper(values: Float32) -> Array:
+    """The upper 16 bits of each value, without the sign that a zero may have."""
+    return (np.ravel(values).view(np.uint32) >> 16) & 0x7FFF
+
+
+def _float(upper: int, lower: int) -> float:
+    """The float32 number of these bits."""
+    return float(np.array(upper << 16 | lower, np.uint32).view(np.float32))
 
 
 def _joined(arrays: Iterable[Array]) -> Float32:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mascli.errors import listed
 from mascli.records import CheckpointRecord, OmegaRecord, Statistics
-from mascli.reports.estimate import layer_table, statistics_facts
+from mascli.reports.estimate import layer_table, reliability_facts, reliability_lines, statistics_facts
 from mascli.reports.init import preprocessing_text
 from mascli.reports.numbers import count, number, percent, plural, size
 from mascli.reports.report import Chart, Check, Facts, Lines, Report, Section, Table, plain
@@ -52,7 +52,8 @@ def inspect_report(result: InspectResult) -> Report:
     facts = [("file", f"{result.file} ({size(result.bytes)})"), ("holds", _kind_text(result))]
     sections: list[Section]
     if result.omega is not None:
-        sections = [Facts((*facts, *_omega_facts(result.omega), *_statistics(result))), _contributions(result.omega)]
+        sections = [Facts((*facts, *_omega_facts(result.omega), *_statistics(result)))]
+        sections += [Lines(reliability_lines(result.omega.reliability)), _contributions(result.omega)]
         sections.append(layer_table(result.layers))
         if result.histogram is not None:
             sections.append(Chart("importance of all parameters, logarithmic scale", result.histogram))
@@ -96,7 +97,7 @@ def _omega_facts(omega: OmegaRecord) -> tuple[tuple[str, str], ...]:
     return (
         ("model", f"{omega.model}"),
         ("method", f"{omega.method}: {omega.objective}, {omega.reduction}{combined}"),
-        *((("reliability", f"{omega.reliability:.3f}"),) if omega.reliability is not None else ()),
+        *reliability_facts(omega.reliability),
     )
 
 

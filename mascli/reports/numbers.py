@@ -35,6 +35,11 @@ def share(value: float | None) -> str:
     return f"{100 * value:.2f} %"
 
 
+def correlation(value: float) -> str:
+    """A correlation or reliability of 0 to 1 with three decimals, rounded down: only exactly 1 reads as 1.000."""
+    return f"{math.floor(value * 1000 + 1e-9) / 1000:.3f}" if value < 1 else "1.000"
+
+
 def size(value: int) -> str:
     """A number of bytes in the largest decimal unit that keeps it at least 1."""
     scaled = float(value)

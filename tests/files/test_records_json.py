@@ -27,9 +27,10 @@ from mascli.files.records_json import (
     omega_record,
 )
 from mascli.files.tensor_file import Header, TensorInfo, array_source, read_header, write_tensor_file
-from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task
+from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Reliability, Step, Task
 
 CHECKPOINT_TENSORS = ("body.weight", "body.bias", "body.mean", "mascli.head.base.weight")
+RELIABLE = Reliability(0.9, 0.5, "body", 0.25, images=2)
 Change = Callable[[dict[str, str]], object]
 
 
@@ -55,7 +56,8 @@ def test_a_checkpoint_comes_back() -> None:
 
 
 def test_an_omega_comes_back() -> None:
-    record = stored.omega(stored.contribution(), stored.contribution("three", unused=("aux.weight",)), reliability=0.9)
+    parts = stored.contribution(), stored.contribution("three", unused=("aux.weight",))
+    record = stored.omega(*parts, reliability=RELIABLE)
     assert omega_record(header(omega_metadata(record, {}), ("body.weight",))) == record
 
 
@@ -191,6 +193,8 @@ def test_a_missing_field_is_one_line() -> None:
         ({"images": 0}, "no images"),
         ({"heads": ()}, "no heads"),
         ({"weight": math.inf}, "cannot be"),
+        ({"weight": -1.0}, "cannot be"),
+        ({"weight": math.nan}, "cannot be"),
         ({"mean_squared_norm": -1.0}, "cannot be"),
         ({"mean_squared_norm": math.nan}, "cannot be"),
         ({"preprocessing": Preprocessing(())}, "image size"),
@@ -199,6 +203,34 @@ def test_a_missing_field_is_one_line() -> None:
 def test_an_omega_that_cannot_be_true_is_one_line(changes: dict[str, Any], said: str) -> None:
     record = stored.omega(stored.contribution(**changes))
     assert said in refusal(omega_record, header(omega_metadata(record, {}), ()))
+
+
+@pytest.mark.parametrize("known", [RELIABLE, None], ids=["measured", "not measured"])
+def test_the_reliability_is_a_table_of_its_own(known: Reliability | None) -> None:
+    metadata = omega_metadata(stored.omega(reliability=known), {})
+    table = '{"half_difference":0.25,"images":2,"lowest":0.5,"lowest_layer":"body","overall":0.9}'
+    assert metadata["mascli.reliability"] == (table if known else "null")
+    assert omega_record(header(metadata, ())).reliability == known
+    del metadata["mascli.reliability"]
+    assert omega_record(header(metadata, ())).reliability is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"overall": 1.01}, "reliability cannot be"),
+        ({"overall": math.nan}, "reliability cannot be"),
+        ({"lowest": -0.1}, "reliability cannot be"),
+        ({"half_difference": math.inf}, "reliability cannot be"),
+        ({"images": 1}, "reliability cannot be"),
+        ({"images": "many"}, "reliability: images: expected a whole number"),
+        ({"colour": 1}, "reliability: unknown key 'colour'"),
+    ],
+)
+def test_a_reliability_that_cannot_be_true_is_one_line(changes: dict[str, Any], said: str) -> None:
+    text = canonical_json({**dataclasses.asdict(RELIABLE), **changes})
+    metadata = {**omega_metadata(stored.omega(), {}), "mascli.reliability": text}
+    assert said in refusal(omega_record, header(metadata, ()))
 
 
 def test_an_omega_has_contributions_and_float32() -> None:

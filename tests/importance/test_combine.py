@@ -1,48 +1,72 @@
-"""What may be combined, and what comes out."""
+"""What may be combined, and what the result says about itself."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import stored
 
 from mascli.errors import CheckpointError, NumericsError
-from mascli.files.tensor_file import read_header
-from mascli.importance.combine import Part, combined, pool, pool_weights, sum_of, with_statistics
-from mascli.records import ModelSpec, OmegaRecord, Preprocessing, Statistics
+from mascli.importance.combine import Combination, Part, Rule, combination, with_statistics
+from mascli.records import ModelSpec, OmegaRecord, Preprocessing, Reliability, Statistics
 
 SHAPES = {"body.weight": (2, 3), "body.bias": (2,)}
+SUCCESSIVE: tuple[Rule, ...] = ("sum", "max", "mean", "ema")
+EACH = pytest.mark.parametrize("rule", SUCCESSIVE)
 
 
 def part(record: OmegaRecord, where: str = "one", shapes: dict[str, tuple[int, ...]] | None = None) -> Part:
     return Part(where, record, SHAPES if shapes is None else shapes)
 
 
+def task(name: str, norm: float = 2.0, **changes: Any) -> Part:
+    """One estimate of the answers of a task, on images of its own."""
+    return part(stored.omega(stored.contribution(name, heads=(name,), mean_squared_norm=norm, **changes)), name)
+
+
+def merged(found: Combination, where: str = "merged") -> Part:
+    return part(found.record, where)
+
+
+def weights(found: Combination) -> list[float]:
+    return [estimate.weight for estimate in found.record.contributions]
+
+
 ONE = part(stored.omega(stored.contribution("a", "b", mean_squared_norm=1.0)), "one")
 OTHER = part(stored.omega(stored.contribution("c", mean_squared_norm=4.0)), "other")
+A, B, C = task("A"), task("B"), task("C")
+SURE = Reliability(0.9, 0.8, "body", 0.1, 2)
 
 
 def test_pooled_parts_are_the_estimate_of_the_whole() -> None:
     whole = stored.omega(stored.contribution("a", "b", "c", mean_squared_norm=2.0))
-    assert pool([ONE, OTHER]) == whole
-    assert pool([OTHER, ONE]) == whole
-    assert pool_weights([ONE, OTHER]) == [2 / 3, 1 / 3]
+    assert combination([ONE, OTHER], "pool") == Combination(whole, (2 / 3, 1 / 3))
+    assert combination([OTHER, ONE], "pool") == Combination(whole, (1 / 3, 2 / 3))
 
 
 def test_pooling_in_steps_is_pooling_at_once() -> None:
     third = part(stored.omega(stored.contribution("d", mean_squared_norm=1.0)), "third")
-    steps = pool([part(pool([ONE, OTHER])), third])
-    assert steps == pool([ONE, OTHER, third])
+    steps = combination([merged(combination([ONE, OTHER], "pool")), third], "pool")
+    assert steps.record == combination([ONE, OTHER, third], "pool").record
+    assert steps.factors == (3 / 4, 1 / 4)
 
 
-def test_a_measured_reliability_does_not_hold_for_the_whole() -> None:
-    sure = part(replace(ONE.record, reliability=0.9))
-    assert pool([sure, OTHER]).reliability is None
-    assert sum_of([sure, OTHER])[0].reliability is None
+def test_a_parameter_that_some_images_use_is_not_unused() -> None:
+    def routed(image: str, *unused: str) -> Part:
+        return part(stored.omega(stored.contribution(image, unused=unused)), image)
+
+    found = combination([routed("a", "w", "x", "y"), routed("b", "x", "y", "z"), routed("c", "x", "y")], "pool")
+    assert found.record.contributions[0].unused == ("x", "y")
+    assert combination([routed("a", "w"), routed("b")], "pool").record.contributions[0].unused == ()
+
+
+@pytest.mark.parametrize("rule", ["pool", *SUCCESSIVE])
+def test_a_measured_reliability_holds_for_one_omega_alone(rule: Rule) -> None:
+    sure = part(replace(ONE.record, reliability=SURE))
+    assert combination([sure, OTHER], rule).record.reliability is None
+    assert combination([sure], rule).record.reliability == SURE
 
 
 def other(**changes: Any) -> Part:
@@ -55,112 +79,225 @@ def differing(**changes: Any) -> Part:
     return other(contributions=(replace(OTHER.record.contributions[0], **changes),))
 
 
-WIDER = replace(stored.MODEL, arguments={"hidden": "8"})
 TALLER = Preprocessing((9, 8), channels=1, mean=(0.5,), std=(0.25,))
+STRANGERS = [
+    (other(model=ModelSpec("mascli", "convnet")), "in the model (mascli:mlp and mascli:convnet)"),
+    (
+        other(model=replace(stored.MODEL, arguments={"hidden": "8"})),
+        "in the model's arguments ({'hidden': '4'} and {'hidden': '8'})",
+    ),
+    (other(model=replace(stored.MODEL, classifier="fc")), "in the classifier layer (head and fc)"),
+    (other(method="ewc"), "in the method (mas and ewc)"),
+    (other(objective="entropy"), "in the objective"),
+    (other(reduction="square"), "in the reduction"),
+    (part(OTHER.record, "other", {"body.weight": (2, 3)}), "tensor body.bias is [2] and absent"),
+    (part(OTHER.record, "other", {**SHAPES, "body.weight": (3, 2)}), "tensor body.weight is [2, 3] and [3, 2]"),
+]
 
 
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        (other(model=ModelSpec("mascli", "convnet")), "in the model (mascli:mlp and mascli:convnet)"),
-        (other(model=WIDER), "in the model's arguments ({'hidden': '4'} and {'hidden': '8'})"),
-        (other(model=replace(stored.MODEL, classifier="fc")), "in the classifier layer (head and fc)"),
-        (other(method="ewc"), "in the method (mas and ewc)"),
-        (other(objective="entropy"), "in the objective"),
-        (other(reduction="square"), "in the reduction"),
+        *STRANGERS,
         (differing(heads=("birds",)), "in the heads (base and birds)"),
         (differing(shared_sha256="b"), "in the weights, by shared_sha256 (aaaa"),
-        (differing(weight=2.0), "in the factor (1.0 and 2.0)"),
-        (differing(unused=("aux",)), "in the unused parameters (none and aux)"),
+        (differing(weight=2.0), "has been weighed already (factor 2)"),
+        (differing(normalized=True), "has been weighed already (factor 1)"),
         (
             differing(preprocessing=replace(stored.GREY, resize="squash")),
             "in the preprocessing's resize (shorter and sq",
         ),
         (differing(preprocessing=TALLER), "in the preprocessing's size (8, 8 and 9, 8)"),
-        (part(OTHER.record, "other", {"body.weight": (2, 3)}), "tensor body.bias is [2] and absent"),
-        (part(OTHER.record, "other", {**SHAPES, "body.weight": (3, 2)}), "tensor body.weight is [2, 3] and [3, 2]"),
         (other(contributions=OTHER.record.contributions * 2), "other holds 2 estimates"),
     ],
 )
 def test_what_differs_is_not_pooled(second: Part, said: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        pool([ONE, second])
+        combination([ONE, second], "pool")
     assert said in str(caught.value)
     assert "other" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+@EACH
+@pytest.mark.parametrize(("second", "said"), STRANGERS)
+def test_other_methods_or_shapes_are_not_combined(second: Part, said: str, rule: Rule) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        combination([ONE, second], rule)
+    assert str(caught.value).startswith("one and other cannot be combined: ")
+    assert said in str(caught.value)
+
+
 def test_overlapping_sets_of_images_are_not_pooled() -> None:
     shuffled = part(stored.omega(stored.contribution("b", "c", "a")), "other")
     with pytest.raises(CheckpointError, match="one and other cannot be pooled: 2 images are in both"):
-        pool([ONE, shuffled])
+        combination([ONE, shuffled], "pool")
     with pytest.raises(CheckpointError, match="2 images are in both"):
-        pool([ONE, ONE])
+        combination([ONE, ONE], "pool")
 
 
 @pytest.mark.parametrize("changes", [{"image_hashes": "?"}, {"images": 7}, {"fingerprint": "0"}, {"image_hashes": ""}])
 def test_damaged_image_hashes_are_one_line(changes: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="other is damaged: its image hashes"):
-        pool([ONE, differing(**changes)])
+        combination([ONE, differing(**changes)], "pool")
 
 
-def test_a_sum_lists_all_contributions() -> None:
-    later = part(stored.omega(stored.contribution("a", "b", heads=("birds",), shared_sha256="b")), "later")
-    record, notes = sum_of([ONE, OTHER, later])
-    assert record.contributions == (*ONE.record.contributions, *OTHER.record.contributions, *later.record.contributions)
-    assert record.combine == "sum"
-    assert notes == ()
-    again, _ = sum_of([part(sum_of([ONE, OTHER])[0]), later])
-    assert again == record
+@EACH
+def test_all_estimates_are_listed_with_their_own_facts(rule: Rule) -> None:
+    found = combination([A, B, C], rule)
+    assert found.record.combine == rule
+    assert found.largest == (rule == "max")
+    plain = [replace(estimate, weight=1.0) for estimate in found.record.contributions]
+    assert plain == [each.record.contributions[0] for each in (A, B, C)]
+    assert found.notes == ()
 
 
-def test_one_estimate_is_not_summed_twice() -> None:
-    both = part(sum_of([ONE, OTHER])[0], "both")
-    for parts in ([ONE, ONE], [both, OTHER], [OTHER, both]):
+@pytest.mark.parametrize(
+    ("rule", "options", "factors"),
+    [
+        ("sum", {}, [1, 1, 1]),
+        ("sum", {"weights": (1, 2, 0.5)}, [1, 2, 0.5]),
+        ("max", {}, [1, 1, 1]),
+        ("max", {"weights": (1, 2, 0)}, [1, 2, 0]),
+        ("mean", {}, [1 / 3, 1 / 3, 1 / 3]),
+        ("mean", {"weights": (1, 2, 5)}, [1 / 8, 2 / 8, 5 / 8]),
+        ("mean", {"weights": (1e308, 1e308, 0)}, [0.5, 0.5, 0]),
+        ("ema", {}, [0.25, 0.25, 0.5]),
+        ("ema", {"decay": 0.9}, [0.81, 0.09, 0.1]),
+        ("ema", {"decay": 0.0}, [0, 0, 1]),
+        ("ema", {"decay": 0.9, "weights": (1, 2, 3)}, [0.81, 0.18, 0.3]),
+    ],
+)
+def test_each_rule_has_its_factors(rule: Rule, options: dict[str, Any], factors: list[float]) -> None:
+    found = combination([A, B, C], rule, **options)
+    assert found.factors == pytest.approx(factors)
+    assert weights(found) == list(found.factors)
+
+
+def test_ema_in_steps_is_ema_at_once() -> None:
+    steps = combination([merged(combination([A, B], "ema", decay=0.9)), C], "ema", decay=0.9)
+    assert weights(steps) == pytest.approx(weights(combination([A, B, C], "ema", decay=0.9)))
+
+
+def test_a_weight_is_the_product_of_all_factors() -> None:
+    first = combination([A, B], "mean", weights=(1, 3))
+    found = combination([merged(first), C], "sum", weights=(2, 5))
+    assert weights(found) == [0.5, 1.5, 5.0]
+    assert found.factors == (2, 5)
+    assert found.record.combine == "sum"
+
+
+def test_what_does_not_count_does_not_cover_its_task() -> None:
+    assert combination([A, B], "sum", weights=(0, 1)).record.covered_tasks == {"B"}
+    assert combination([A, B], "ema", decay=0.0).record.covered_tasks == {"B"}
+
+
+@EACH
+def test_normalized_estimates_are_divided_by_their_scale(rule: Rule) -> None:
+    small, large = task("small", 0.5), task("large", 100.0)
+    plain = combination([small, large], rule)
+    found = combination([small, large], rule, normalize=True)
+    assert found.factors == tuple(factor / norm for factor, norm in zip(plain.factors, (0.5, 100.0), strict=True))
+    assert weights(found) == list(found.factors)
+    assert all(estimate.normalized for estimate in found.record.contributions)
+    assert [estimate.mean_squared_norm for estimate in found.record.contributions] == [0.5, 100.0]
+    assert found.notes == ()
+    assert len(plain.notes) == 1
+
+
+def test_what_is_normalized_already_is_not_divided_again() -> None:
+    first = merged(combination([task("small", 0.5), task("large", 100.0)], "sum", normalize=True))
+    found = combination([first, task("third", 4.0)], "sum", normalize=True)
+    assert found.factors == (1.0, 0.25)
+    assert weights(found) == [2.0, 0.01, 0.25]
+
+
+def test_estimates_of_one_scale_can_still_be_normalized_together() -> None:
+    found = combination([merged(combination([A, B], "sum")), task("C", 4.0)], "sum", normalize=True)
+    assert found.factors == (0.5, 0.25)
+    assert weights(found) == [0.5, 0.5, 0.25]
+
+
+def test_estimates_that_cannot_be_told_apart_are_not_normalized() -> None:
+    mixed = merged(combination([task("small", 0.5), task("large", 100.0)], "sum"))
+    half = merged(combination([merged(combination([A], "sum", normalize=True)), B], "sum"))
+    for file in (mixed, half):
+        with pytest.raises(CheckpointError, match="merged holds 2 estimates of different scales that can no longer"):
+            combination([file, C], "sum", normalize=True)
+    unheard = merged(combination([task("small", 0.5), B], "sum", weights=(0, 1)))
+    assert combination([unheard, C], "sum", normalize=True).factors == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("norm", [0.0, 5e-324])
+def test_a_scale_of_zero_is_one_line(norm: float) -> None:
+    with pytest.raises(NumericsError, match="B cannot be normalized: its mean squared norm"):
+        combination([A, task("B", norm)], "sum", normalize=True)
+
+
+def test_factors_that_are_not_finite_are_one_line() -> None:
+    heavy = merged(combination([A], "sum", weights=(1e200,)))
+    with pytest.raises(NumericsError, match="--weights are too large"):
+        combination([heavy], "sum", weights=(1e200,))
+
+
+@EACH
+def test_a_maximum_and_a_sum_do_not_mix(rule: Rule) -> None:
+    largest = merged(combination([A, B], "max"))
+    added = merged(combination([A, B], "mean"))
+    refused, taken = (added, largest) if rule == "max" else (largest, added)
+    with pytest.raises(CheckpointError, match="combine the files it was made from") as caught:
+        combination([C, refused], rule)
+    assert "\n" not in str(caught.value)
+    assert len(combination([C, taken], rule).record.contributions) == 3
+    alone = merged(combination([A], "mean" if rule == "max" else "max"))
+    assert len(combination([alone, B], rule).record.contributions) == 2
+
+
+def test_a_maximum_of_maxima_has_all_factors() -> None:
+    first = combination([A, B], "max", weights=(1, 3))
+    assert weights(combination([merged(first), C], "max", weights=(2, 5))) == [2.0, 6.0, 5.0]
+
+
+@EACH
+def test_one_estimate_does_not_count_twice(rule: Rule) -> None:
+    both = merged(combination([A, B], rule), "both")
+    for parts in ([A, A], [both, B], [B, both]):
         with pytest.raises(CheckpointError, match="hold the same estimate"):
-            sum_of(parts)
+            combination(parts, rule)
 
 
-def test_other_methods_or_shapes_are_not_summed() -> None:
-    with pytest.raises(CheckpointError, match="cannot be summed: they differ in the method"):
-        sum_of([ONE, other(method="ewc")])
-    with pytest.raises(CheckpointError, match=r"cannot be summed: tensor body\.bias is \[2\] and absent"):
-        sum_of([ONE, part(OTHER.record, "other", {"body.weight": (2, 3)})])
-
-
-@pytest.mark.parametrize(("norm", "noted"), [(9.0, False), (11.0, True), (0.09, True), (0.0, True)])
+@pytest.mark.parametrize(("norm", "noted"), [(19.0, False), (21.0, True), (0.19, True), (0.0, True)])
 def test_other_scales_are_noted(norm: float, noted: bool) -> None:
-    _, notes = sum_of([ONE, part(stored.omega(stored.contribution("c", mean_squared_norm=norm)), "other")])
-    assert len(notes) == noted
+    found = combination([A, task("B", norm)], "sum")
+    assert len(found.notes) == noted
     if noted:
-        assert "one (base) 1" in notes[0]
-        assert f"other (base) {norm:g}" in notes[0]
+        assert "A (A) 2" in found.notes[0]
+        assert f"B (B) {norm:g}" in found.notes[0]
+
+
+def test_weights_make_up_for_other_scales() -> None:
+    large = task("B", 200.0)
+    assert combination([A, large], "sum", weights=(1, 0.01)).notes == ()
+    assert combination([A, large], "sum", weights=(1, 0)).notes == ()
+    (note,) = combination([A, B], "sum", weights=(1, 100)).notes
+    assert "weight * E|F|^2: A (A) 2, B (B) 200" in note
+
+
+def test_a_normalized_estimate_beside_one_that_is_not_is_noted() -> None:
+    first = merged(combination([task("A", 100.0)], "sum", normalize=True))
+    assert len(combination([first, task("B", 100.0)], "sum").notes) == 1
+    assert combination([first, task("B", 100.0)], "sum", normalize=True).notes == ()
+
+
+@EACH
+def test_parts_of_one_estimate_are_noted(rule: Rule) -> None:
+    (note,) = combination([ONE, OTHER], rule).notes
+    assert "one and other measure the same answers (base) at the same weights" in note
+    assert "--combine pool" in note
+    later = part(stored.omega(stored.contribution("d", shared_sha256="b")), "later")
+    assert combination([OTHER, later], rule).notes == ()
 
 
 def test_statistics_are_put_in() -> None:
     new = Statistics(3.0, 2.0, 9.0, 0.5)
     assert with_statistics(ONE.record, new).contributions[0] == replace(ONE.record.contributions[0], statistics=new)
-
-
-def test_values_are_weighted_in_float64(tmp_path: Path) -> None:
-    one = read_header(stored.write(tmp_path / "one", {"w": [[1.0, 2.0**-24]], "e": np.zeros(0), "s": 3.0}))
-    other = read_header(stored.write(tmp_path / "other", {"w": [[0.0, 1.0]], "e": np.zeros(0), "s": 5.0}))
-    third = read_header(stored.write(tmp_path / "third", {"w": [[0.0, 2.0**-24]], "e": np.zeros(0), "s": 0.0}))
-    values = dict(combined([one, other, third], [1.0, 1.0, 1.0]))
-    assert {name: array.dtype for name, array in values.items()} == dict.fromkeys(("w", "e", "s"), np.float32)
-    assert values["w"].tolist() == [[1.0, 1.0 + 2.0**-23]]  # float32 sums would give 1.0
-    assert (values["s"].tolist(), values["e"].shape) == (8.0, (0,))
-    assert dict(combined([one, other], [0.25, 0.75]))["s"] == 4.5
-
-
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), -float("inf")])
-def test_values_that_cannot_be_are_one_line(tmp_path: Path, value: float) -> None:
-    header = read_header(stored.write(tmp_path / "one", {"w": [0.0, value]}))
-    with pytest.raises(CheckpointError, match="importance of w is negative or not finite"):
-        list(combined([header], [1.0]))
-
-
-def test_a_sum_beyond_float32_is_one_line(tmp_path: Path) -> None:
-    header = read_header(stored.write(tmp_path / "one", {"w": [3e38]}))
-    with pytest.raises(NumericsError, match="w is too large"):
-        list(combined([header, header], [1.0, 1.0]))

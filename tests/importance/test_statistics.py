@@ -21,6 +21,7 @@ from mascli.importance.statistics import (
     log_histogram,
     natural_order,
     statistics,
+    swept_statistics,
 )
 
 NAN, INF = math.nan, math.inf
@@ -50,6 +51,32 @@ def test_statistics_are_those_of_all_values(parts: list[np.ndarray]) -> None:
     assert found.maximum == values.max()
     assert found.zeros == np.mean(values == 0)
     assert found.mean == pytest.approx(math.fsum(values) / values.size, rel=1e-12)
+
+
+close = st.integers(0, 40).map(lambda ulps: float(np.array(0x3F80FFF0 + ulps, np.uint32).view(np.float32)))
+tight = st.lists(arrays.arrays(np.float32, st.integers(0, 8), elements=close | st.just(0.0)), max_size=3)
+
+
+@given(parts=importances | tight)
+def test_statistics_in_sweeps_are_the_same(parts: list[np.ndarray]) -> None:
+    sweeps: list[int] = []
+
+    def sweep() -> list[np.ndarray]:
+        sweeps.append(1)
+        return parts
+
+    found, expected = swept_statistics(sweep), statistics(parts)
+    assert len(sweeps) <= 2
+    assert found.mean == pytest.approx(expected.mean, rel=1e-12, nan_ok=True)
+    for name in ("median", "maximum", "zeros"):
+        assert repr(getattr(found, name)) == repr(getattr(expected, name)), name
+
+
+def test_the_largest_and_smallest_float32_have_a_median() -> None:
+    limits = np.finfo(np.float32)
+    for values in ([limits.max] * 2, [limits.smallest_subnormal] * 3, [-0.0, -0.0, limits.max], [0.0, limits.max]):
+        part = np.array(values, np.float32)
+        assert swept_statistics(lambda part=part: [part]).median == np.median(part.astype(np.float64))
 
 
 def test_statistics_leave_the_arrays_alone() -> None:

@@ -31,6 +31,7 @@ JSON: dict[str, Any] = {
 }
 PARTS = {
     "`statistics`": ("estimate", lambda d: d["statistics"]),
+    "`reliability`": ("estimate", lambda d: d["reliability"]),
     "`layers` of `estimate`": ("estimate", lambda d: d["layers"][0]),
     "`layers` of `inspect`": ("inspect", lambda d: d["layers"][0]),
     "`epochs`": ("train-task", lambda d: d["epochs"][0]),

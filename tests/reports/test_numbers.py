@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mascli.reports.numbers import count, duration, number, percent, plural, share, size
+from mascli.reports.numbers import correlation, count, duration, number, percent, plural, share, size
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ from mascli.reports.numbers import count, duration, number, percent, plural, sha
 )
 def test_number(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.000"), (0.57, "0.570"), (0.9499, "0.949"), (1 - 1e-9, "0.999"), (1.0, "1.000")]
+)
+def test_a_correlation_never_reads_as_more_than_it_is(value: float, text: str) -> None:
+    assert correlation(value) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""What may be combined: omegas of one model and one way of measuring, no estimate and no image twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+from mascli.data.fingerprint import fingerprint, unpacked
+from mascli.errors import CheckpointError, printable
+from mascli.records import OmegaRecord
+
+
+@dataclass(frozen=True)
+class Part:
+    """One omega to combine: its name in messages, what it says, and the shape of each tensor."""
+
+    where: str
+    record: OmegaRecord
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def check_pool(parts: Sequence[Part]) -> list[bytes]:
+    """Check that `parts` are those of one estimate; returns the short hashes of all their images.
+
+    Raises:
+        CheckpointError: the parts differ in anything but their images, or share some of these.
+    """
+    for part in parts:
+        if len(part.record.contributions) != 1:
+            raise CheckpointError(
+                f"{part.where} holds {len(part.record.contributions)} estimates; only parts of one can be pooled "
+                "(--combine sum adds successive tasks)"
+            )
+        (only,) = part.record.contributions
+        if only.weight != 1 or only.normalized:
+            raise CheckpointError(
+                f"{part.where} has been weighed already (factor {only.weight:g}); pool the parts as they were measured"
+            )
+        _check_same(parts[0], part, "pooled", _pool_terms)
+    images = [_image_hashes(part) for part in parts]
+    for (one, left), (other, right) in combinations(zip(parts, map(set, images), strict=True), 2):
+        both = len(left & right)
+        if both:
+            raise CheckpointError(
+                f"{one.where} and {other.where} cannot be pooled: {both} images are in both, and would count twice"
+            )
+    return [image for part in images for image in part]
+
+
+def check_successive(parts: Sequence[Part], rule: str) -> None:
+    """Check that `parts` can be combined by a rule other than `pool`.
+
+    Raises:
+        CheckpointError: other methods, models or shapes, one estimate that is there twice, or a
+            maximum mixed with a sum.
+    """
+    seen: dict[tuple[str, tuple[str, ...], str], str] = {}
+    for part in parts:
+        _check_same(parts[0], part, "combined", _terms)
+        _check_rule(part, rule)
+        for estimate in part.record.contributions:
+            key = (estimate.fingerprint, estimate.heads, estimate.shared_sha256)
+            if key in seen:
+                raise CheckpointError(
+                    f"{seen[key]} and {part.where} hold the same estimate ({', '.join(estimate.heads)}, "
+                    f"{estimate.images} images): it would count twice"
+                )
+            seen[key] = part.where
+
+
+def _check_rule(part: Part, rule: str) -> None:
+    """A maximum of several estimates cannot be weighed into a sum, nor a sum into a maximum."""
+    many, made = len(part.record.contributions), part.record.combine
+    if many == 1 or (made == "max") == (rule == "max"):
+        return
+    if made == "max":
+        raise CheckpointError(
+            f"{part.where} is a maximum over {many} estimates, and only --combine max can go on from there; combine "
+            "the files it was made from"
+        )
+    raise CheckpointError(
+        f"{part.where} holds {many} estimates added up ({made}), of which --combine max cannot take the largest; "
+        "combine the files it was made from"
+    )
+
+
+def _terms(record: OmegaRecord) -> dict[str, object]:
+    """What all omegas of a combination must share, by the words for it."""
+    return {
+        "the model": str(record.model),
+        "the model's arguments": record.model.arguments,
+        "the classifier layer": record.model.classifier,
+        "the method": record.method,
+        "the objective": record.objective,
+        "the reduction": record.reduction,
+    }
+
+
+def _pool_terms(record: OmegaRecord) -> dict[str, object]:
+    """What parts of one estimate must share, by the words for it."""
+    (only,) = record.contributions
+    prepared = {f"the preprocessing's {key}": value for key, value in asdict(only.preprocessing).items()}
+    own = {"the weights, by shared_sha256": only.shared_sha256, "the heads": only.heads}
+    return {**_terms(record), **own, **prepared}
+
+
+def _check_same(first: Part, other: Part, verb: str, terms: Callable[[OmegaRecord], dict[str, object]]) -> None:
+    refusal = f"{first.where} and {other.where} cannot be {verb}"
+    wanted, found = terms(first.record), terms(other.record)
+    advice = "; --combine sum is for successive tasks" if verb == "pooled" else ""
+    for what in wanted:
+        if wanted[what] != found[what]:
+            values = f"{_short(wanted[what])} and {_short(found[what])}"
+            raise CheckpointError(f"{refusal}: they differ in {what} ({values}){advice}")
+    for name in sorted(first.shapes.keys() | other.shapes.keys()):
+        one, two = first.shapes.get(name), other.shapes.get(name)
+        if one != two:
+            shapes = " and ".join("absent" if shape is None else str(list(shape)) for shape in (one, two))
+            raise CheckpointError(f"{refusal}: tensor {printable(name)} is {shapes}")
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    return printable(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _image_hashes(part: Part) -> list[bytes]:
+    (estimate,) = part.record.contributions
+    try:
+        hashes = unpacked(estimate.image_hashes)
+    except ValueError as error:
+        raise CheckpointError(f"{part.where} is damaged: its image hashes are {error}") from error
+    if len(hashes) != estimate.images or fingerprint(hashes) != estimate.fingerprint:
+        raise CheckpointError(
+            f"{part.where} is damaged: its image hashes do not fit its number of images or fingerprint"
+        )
+    return hashes
