@@ -84,10 +84,19 @@ OPTIONS: dict[str, Option] = {
     "all_tasks": Option("", "Measure the answers of all tasks together.", negatable=True),
     "method": Option("mas", "How importance is measured."),
     "limit": Option("N", "Use N images only (default: all)."),
+    "estimate.batch_size": Option("N", "Images at a time (default: by the model and the size of its input)."),
+    "memory": Option("GB", "Choose the batch size so that a pass keeps about so much in memory."),
+    "until_reliability": Option("R", "Stop as soon as the reliability (0 to 1) is R, after 64 images at least."),
+    "resume": Option("", "Go on where an estimate of this name was stopped.", negatable=True),
+    "verify": Option("N", "First check N images against the slow reference, in float64; exit with 6 if it differs."),
+    "autotune": Option("", "Measure which way is the fastest for each layer; last bits may differ.", negatable=True),
+    "precision": Option(
+        "float32|tf32|bf16", "Of products; less is faster and less exact. Sums stay float32 or better."
+    ),
     "order": Option("seeded|path", "Which images --limit takes: drawn by --seed, or the first by path."),
     "previous": Option("OMEGA", "An omega of earlier tasks to combine with the new one."),
-    "combine": Option("sum", "How to combine with --previous."),
-    "merge.combine": Option("pool|sum", "pool: parts of one estimate; sum: successive tasks."),
+    "combine": Option("sum|max|mean|ema", "How to combine with --previous."),
+    "decay": Option("X", "ema: the omega is X * before + (1 - X) * next."),
     # train-task
     "omega": Option("FILE", "Importance of the parameters (default: plain fine-tuning)."),
     "lambda_": Option("X", "Strength of the penalty: 0 is plain fine-tuning, inf trains the head only."),
@@ -111,7 +120,10 @@ OPTIONS: dict[str, Option] = {
     "max_forgetting": Option("POINTS", "Exit with 7 if a task forgot more than this (percentage points)."),
     "file": Option("FILE", "A checkpoint, an omega or any .safetensors file."),
     "bins": Option("N", "Bars of the histogram."),
-    "omegas": Option("OMEGA", "The omegas to combine."),
+    "omegas": Option("OMEGA", "The omegas to combine, the earliest first."),
+    "merge.combine": Option("pool|sum|max|mean|ema", "pool: parts of one estimate; the others: successive tasks."),
+    "merge.weights": Option("X,X,...", "A factor for each file (default: 1)."),
+    "normalize": Option("", "Divide each estimate by its mean squared norm, the scale of its outputs.", negatable=True),
 }
 
 

@@ -15,6 +15,7 @@ from mascli.config.commands import (
     EvaluateConfig,
     InitConfig,
     InspectConfig,
+    MergeConfig,
     ModelOptions,
     TrainTaskConfig,
 )
@@ -59,6 +60,10 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "batch_size": (_from(1, 65536), "1 to 65536"),
     "workers": (_from(0, 1024), "0 to 1024"),
     "limit": (_from(1), "1 or more"),
+    "until_reliability": (lambda value: 0 < value < 1, "more than 0 and less than 1"),
+    "verify": (_from(1, 1024), "1 to 1024 (images)"),
+    "memory": (_above_zero, "more than 0 (GB)"),
+    "decay": (_below_one, "at least 0 and less than 1"),
     "lambda_": (_from(0), "0 or more ('inf' does not train shared parameters at all)"),
     "val_split": (_below_one, "at least 0 and less than 1"),
     "epochs": (_from(1), "1 or more"),
@@ -92,7 +97,7 @@ def range_problems(config: Common) -> list[str]:
             problems.append(f"--report {printable(path)}: the name must end in .{', .'.join(REPORT_FORMATS)}")
     if isinstance(config, ModelOptions):
         problems += _model_problems(config)
-    for check in (_init_problems, _estimate_problems, _train_problems, _evaluate_problems):
+    for check in (_init_problems, _estimate_problems, _train_problems, _evaluate_problems, _merge_problems):
         problems += check(config)
     return problems
 
@@ -148,9 +153,14 @@ def _init_problems(config: Common) -> list[str]:
 def _estimate_problems(config: Common) -> list[str]:
     if not isinstance(config, EstimateConfig):
         return []
+    problems = _decay_problems(config)
+    if config.memory is not None and config.batch_size is not None:
+        problems.append("--memory and --batch-size exclude each other: the first chooses the second")
     if config.all_tasks and config.task is not None:
-        return ["--task and --all-tasks exclude each other"]
-    return []
+        problems.append("--task and --all-tasks exclude each other")
+    if config.combine not in (None, "sum") and config.previous is None:
+        problems.append(f"--combine {config.combine} needs --previous: there is nothing to combine with without one")
+    return problems
 
 
 def _train_problems(config: Common) -> list[str]:
@@ -176,6 +186,33 @@ def _evaluate_problems(config: Common) -> list[str]:
     if config.max_forgetting is not None and not config.baseline:
         problems.append("--max-forgetting needs --baseline: forgetting is measured against an earlier checkpoint")
     return problems
+
+
+def _merge_problems(config: Common) -> list[str]:
+    if not isinstance(config, MergeConfig):
+        return []
+    problems = _decay_problems(config)
+    weights = config.weights or ()
+    if not all(0 <= weight < math.inf for weight in weights):
+        problems.append("--weights must be finite numbers of 0 or more")
+    elif weights and not any(weights):
+        problems.append("--weights are all 0: nothing would be left")
+    if weights and config.omegas and len(weights) != len(config.omegas):
+        problems.append(f"--weights takes one number a file: {len(config.omegas)}, not {len(weights)}")
+    if config.combine == "pool":
+        given = {"--weights": weights, "--normalize": config.normalize}
+        problems += [
+            f"{flag} is not for --combine pool: parts of one estimate are weighed by their images"
+            for flag, value in given.items()
+            if value
+        ]
+    return problems
+
+
+def _decay_problems(config: EstimateConfig | MergeConfig) -> list[str]:
+    if config.decay not in (None, type(config).decay) and config.combine not in (None, "ema"):
+        return [f"--decay is for --combine ema, not {config.combine}"]
+    return []
 
 
 def _name_problems(name: str, value: Any) -> list[str]:

@@ -53,7 +53,6 @@ class ImageOptions(ModelOptions):
     """How commands that read image folders do it."""
 
     checkpoint: Path
-    batch_size: int = 32
     workers: int | None = None
     on_error: OnError = "skip"
 
@@ -63,13 +62,21 @@ class EstimateConfig(ImageOptions):
     """`mascli estimate`: importance of every shared parameter, from any image folder."""
 
     data: Path
+    batch_size: int | None = None  # settled by the model
+    memory: float | None = None
     task: str | None = None
     all_tasks: bool = False
     method: Literal["mas"] = "mas"
     limit: int | None = None
+    until_reliability: float | None = None
     order: Literal["seeded", "path"] = "seeded"
+    resume: bool = False
+    verify: int | None = None
+    autotune: bool = False
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     previous: Path | None = None
-    combine: Literal["sum"] = "sum"
+    combine: Literal["sum", "max", "mean", "ema"] = "sum"
+    decay: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +115,7 @@ class EvaluateConfig(ImageOptions):
     task. Accuracies are percent, `max_forgetting` percentage points.
     """
 
+    batch_size: int = 32
     data: tuple[str, ...] = ()
     data_root: Path | None = None
     task: str | None = None
@@ -126,10 +134,16 @@ class InspectConfig(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class MergeConfig(Common):
-    """`mascli merge`: combine omegas, parts of one estimate (pool) or successive tasks (sum)."""
+    """`mascli merge`: combine omegas, parts of one estimate (pool) or successive tasks (the other rules).
+
+    `weights` are one factor a file, `decay` what `ema` keeps of the files before the next one.
+    """
 
     omegas: tuple[Path, ...]
-    combine: Literal["pool", "sum"]
+    combine: Literal["pool", "sum", "max", "mean", "ema"]
+    weights: tuple[float, ...] = ()
+    decay: float = 0.5
+    normalize: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,11 @@ class ImageReader:
         self._reasons: dict[int, str] = {}
 
     @property
+    def reasons(self) -> dict[int, str]:
+        """Why each file, by its place in the list of files, was left out so far; may be read ahead of the batches."""
+        return self._reasons
+
+    @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """The files left out so far, in the order of the list of files."""
         return tuple(Unreadable(self.files[position], reason) for position, reason in sorted(self._reasons.items()))

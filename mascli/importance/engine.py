@@ -2,85 +2,169 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
+from types import TracebackType
 
 from torch import Tensor
 
 from mascli.errors import DataError, NumericsError
 from mascli.files.tensors import shared_sha256
 from mascli.importance.accumulator import Accumulator
-from mascli.importance.capture import Surprise
-from mascli.importance.objective import Objective
-from mascli.importance.passes import batch_sums
+from mascli.importance.images import Images
+from mascli.importance.objective import Measure
+from mascli.importance.passes import Surprise, batch_sums
 from mascli.importance.plan import Plan
+from mascli.importance.reliability import Halves
 from mascli.importance.trial import tried_plan
 from mascli.models.heads import MultiHeadModel, evaluating
+from mascli.records import Reliability
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Importance of each shared parameter: omega, over how many images, and E|F|^2 of these."""
+    """Importance of each shared parameter: omega, over how many images, and what is known of it.
+
+    `mean_value` is the mean of the objective over the images: E|F|^2 for the squared norm.
+    """
 
     omega: dict[str, Tensor]
     images: int
-    mean_squared_norm: float
+    mean_value: float
     plan: Plan
+    reliability: Reliability | None = None
 
 
-def estimate_importance(
-    model: MultiHeadModel, batches: Iterable[Tensor], tasks: tuple[str, ...], objective: Objective
-) -> Estimate:
-    """Omega = (1/N) sum over images of |d objective / d theta|, exact for each image (paper, Eq. 2).
+@dataclass(frozen=True)
+class EstimatorState:
+    """Everything that an unfinished estimate has added up: `Estimator.load_state` goes on from it to the same bits.
 
-    The model is measured in eval mode and left exactly as it was: its tensors are hashed before and
+    `sums` and `halves` are tensors by name, `value` the sum of the objective over the images, and
+    `fallback` the parameters that a batch sent to the one-image pass, with the reason.
+    """
+
+    sums: Mapping[str, Tensor]
+    halves: Mapping[str, Tensor]
+    images: int
+    value: float
+    fallback: Mapping[str, str]
+
+
+class Estimator:
+    """Adds up importance batch by batch; a context, in which the model is in eval mode.
+
+        Omega = (1/N) sum over images of |d objective / d theta|      (paper, Eq. 2)
+
+    exact for each image. The model is left exactly as it was: its tensors are hashed before and
     after. A batch that does not run as planned goes, with all later ones, one image at a time.
 
     Args:
-        batches: preprocessed images [n, C, H, W], n from 1 and free to vary.
         tasks: whose heads answer; their outputs count as one long vector.
-
-    Raises:
-        DataError: no image at all.
-        NumericsError: an importance that is not finite, or a model that the estimate changed.
-        UnsupportedModelError: images of a batch influence each other, or answers are random.
+        seed: draws the parameters of which the two halves of the images are compared.
     """
-    iterator = iter(batches)
-    first = next(iterator, None)
-    if first is None:
-        raise DataError("there is no image to estimate importance from")
-    before = _fingerprint(model)
-    with evaluating(model):
-        plan = tried_plan(model, first, tasks, objective)
-        _check_unchanged(model, before)
-        total = Accumulator(model.shared_parameters())
-        for images in chain([first], iterator):
-            try:
-                part = batch_sums(plan, model, images, tasks, objective)
-            except Surprise as surprise:
-                plan = plan.without(surprise.path, surprise.reason)
-                part = batch_sums(plan, model, images, tasks, objective)
-            total.add(*part)
-    _check_unchanged(model, before)
-    omega = total.mean()
-    for name, values in omega.items():
-        if not values.isfinite().all():
+
+    def __init__(self, model: MultiHeadModel, tasks: tuple[str, ...], measure: Measure, seed: int = 0) -> None:
+        self._model, self._tasks, self._measure = model, tasks, measure
+        self._before = _fingerprint(model)
+        self._total = Accumulator(model.shared_parameters())
+        self._halves = Halves(model.shared_parameters(), seed)
+        self._context = ExitStack()
+        self.plan = Plan()
+
+    def __enter__(self) -> Estimator:
+        self._context.enter_context(evaluating(self._model))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.close()
+
+    @property
+    def images(self) -> int:
+        """The number of images so far."""
+        return self._total.images
+
+    def prepare(self, images: Images) -> None:
+        """Make the plan, and try it on the first of `images`.
+
+        Raises:
+            UnsupportedModelError: images of a batch influence each other, or answers are random.
+            NumericsError: the model changed itself.
+        """
+        self.plan = tried_plan(self._model, images, self._tasks, self._measure)
+        self._check_unchanged()
+
+    def add(self, images: Images) -> None:
+        """Add one batch, of at least one image."""
+        try:
+            sums, values = batch_sums(self.plan, self._model, images, self._tasks, self._measure)
+        except Surprise as surprise:
+            self.plan = self.plan.falling_back(dict.fromkeys(self.plan.leaves, str(surprise)))
+            sums, values = batch_sums(self.plan, self._model, images, self._tasks, self._measure)
+        self._total.add(sums, values)
+        self._halves.add(sums, len(images))
+
+    @property
+    def halves_are_even(self) -> bool:
+        """Whether each half of the images has had the same number of batches."""
+        return self._halves.batches % 2 == 0
+
+    def reliability(self) -> Reliability | None:
+        """How well the two halves of the images agree so far."""
+        return self._halves.reliability()
+
+    def result(self) -> Estimate:
+        """The estimate from all images so far.
+
+        Raises:
+            DataError: no image at all.
+            NumericsError: an importance that is not finite, or a model that the estimate changed.
+        """
+        if not self.images:
+            raise DataError("there is no image to estimate importance from")
+        self._check_unchanged()
+        omega = self._total.mean()
+        for name, values in omega.items():
+            if not values.isfinite().all():
+                raise NumericsError(
+                    f"the importance of {name} is not finite: the model's outputs or gradients overflow on these "
+                    "images; check the weights and the preprocessing (mascli inspect)"
+                )
+        return Estimate(omega, self.images, self._total.mean_value, self.plan, self.reliability())
+
+    def state(self) -> EstimatorState:
+        """What has been added up so far."""
+        total = self._total
+        return EstimatorState(total.state(), self._halves.state(), total.images, total.value, self.plan.fallback)
+
+    def load_state(self, state: EstimatorState) -> None:
+        """Go on from `state`, which an estimator of the same model and settings gave, after `prepare`."""
+        self._total.load_state(state.sums, state.images, state.value)
+        self._halves.load_state(state.halves)
+        self.plan = self.plan.falling_back(state.fallback)
+
+    def _check_unchanged(self) -> None:
+        if _fingerprint(self._model) != self._before:
             raise NumericsError(
-                f"the importance of {name} is not finite: the model's outputs or gradients overflow on these images; "
-                "check the weights and the preprocessing (mascli inspect)"
+                "the estimate changed the model's parameters or buffers, so nothing was written; does its forward "
+                "pass update itself in eval mode?"
             )
-    return Estimate(omega, total.images, total.mean_value, plan)
+
+
+def estimate_importance(
+    model: MultiHeadModel, batches: Iterable[Images], tasks: tuple[str, ...], measure: Measure, seed: int = 0
+) -> Estimate:
+    """Importance from all `batches` in one go (see `Estimator`)."""
+    with Estimator(model, tasks, measure, seed) as estimator:
+        for number, images in enumerate(batches):
+            if number == 0:
+                estimator.prepare(images)
+            estimator.add(images)
+        return estimator.result()
 
 
 def _fingerprint(model: MultiHeadModel) -> str:
     """A hash of all parameters and all buffers, also those that no file keeps."""
     return shared_sha256({**model.state_dict(), **dict(model.named_buffers())})
-
-
-def _check_unchanged(model: MultiHeadModel, before: str) -> None:
-    if _fingerprint(model) != before:
-        raise NumericsError(
-            "the estimate changed the model's parameters or buffers, so nothing was written; does its forward pass "
-            "update itself in eval mode?"
-        )

@@ -1,23 +1,52 @@
-"""Before the first number: who is responsible for each shared parameter.
+"""Before the first number: how each shared parameter gets its importance.
 
-A plan assigns every shared parameter to a rule, to the one-image-at-a-time fallback (with the
-reason), or to the parameters that take no part in the evaluation pass. What a plan takes for granted
-is tried on real images (`trial.py`) and watched in every batch (`capture.py`).
+A plan finds every operation by which a parameter reaches the answers (a *use*: an input of it comes
+from parameters alone, its output belongs to images) and the rule for it. It is made from the graphs
+of two passes of different size, so that nothing is known of the modules' types. What it takes for
+granted is tried on real images (`trial.py`) and compared with every batch (`passes.py`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mascli.errors import UnsupportedModelError
-from mascli.importance.rules import RULES, Rule
-from mascli.models.heads import MultiHeadModel
+from mascli.importance.graph import Graph
+from mascli.importance.layout import Layout
+from mascli.importance.rules import ANY_OPERATION, RULES, Rule
+
+# Operations that only move numbers about, none of them twice: the absolute value may be taken before.
+REARRANGING = frozenset(
+    f"{name}Backward0"
+    for name in (
+        *("T", "Transpose", "Permute", "View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze", "Clone", "Alias"),
+        *("Slice", "Select", "Split", "SplitWithSizes", "Unbind"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Use:
+    """One operation in which parameters meet images.
+
+    Args:
+        node: its place in the graph.
+        slots: which of its inputs come from parameters.
+        layout: where the images are in its output.
+        names: the shared parameters behind these inputs.
+        plain: whether each input is a parameter, or one whose numbers were only moved about.
+    """
+
+    node: int
+    slots: tuple[int, ...]
+    layout: Layout
+    rule: Rule
+    names: tuple[str, ...]
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -25,126 +54,143 @@ class Plan:
     """Who computes what.
 
     Args:
-        owners: each shared parameter and the path of the layer that owns it.
-        layers: the layers that have a rule, by path.
-        fallback: parameters without one, with the reason.
+        structure: the graph that every batch must have (see `Graph.structure`).
+        uses: all uses, by their place in the graph.
+        deepest: uses below which there is no other: where a backward pass may end.
+        groups: uses (by place) whose parameters are computed together, and these parameters.
+        leaves: the place of each shared parameter in the graph.
+        fallback: parameters that need one pass an image, with the reason.
         unused: parameters that get no gradient in an evaluation pass, or are frozen.
-        copied: layers whose input is overwritten later in the pass.
-        idle: layers that did not run; that they stay so is watched.
     """
 
-    owners: Mapping[str, str]
-    layers: Mapping[str, Rule]
-    fallback: Mapping[str, str]
-    unused: tuple[str, ...]
-    copied: frozenset[str]
-    idle: frozenset[str]
+    structure: tuple[Any, ...] = ()
+    uses: Mapping[int, Use] = field(default_factory=dict)
+    deepest: frozenset[int] = frozenset()
+    groups: tuple[tuple[frozenset[int], tuple[str, ...]], ...] = ()
+    leaves: Mapping[str, int] = field(default_factory=dict)
+    fallback: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many parameter tensors each way of computing is responsible for.
 
         A single parameter in the fallback takes all others along: one image's pass gives them all.
         """
-        used = [path for name, path in self.owners.items() if name not in self.unused]
-        ways = Counter("one image at a time" if self.fallback else self.layers[path].name for path in used)
+        ways = Counter(dict(sorted(self._ways().items())).values())
         return dict(ways) | ({"unused": len(self.unused)} if self.unused else {})
 
-    def without(self, path: str, reason: str) -> Plan:
-        """The plan in which the layer at `path` has no rule, for a `reason`."""
-        own = {name for name, owner in self.owners.items() if owner == path}
-        return replace(
-            self,
-            layers={other: rule for other, rule in self.layers.items() if other != path},
-            fallback={**self.fallback, **dict.fromkeys(sorted(own), reason)},
-            unused=tuple(name for name in self.unused if name not in own),
-            idle=self.idle - {path},
-        )
+    def _ways(self) -> dict[str, str]:
+        if self.fallback:
+            return dict.fromkeys([*self.leaves, *self.fallback], "one image at a time")
+        ways = {}
+        for use in self.uses.values():
+            ways.update(dict.fromkeys(use.names, use.rule.name))
+        return ways
+
+    def falling_back(self, names: Mapping[str, str]) -> Plan:
+        """The plan in which the parameters `names` need one pass an image, each for its reason."""
+        return replace(self, fallback={**self.fallback, **names})
 
 
 def make_plan(
-    model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...], gradients: Mapping[str, Tensor | None]
+    graphs: tuple[Graph, Graph],
+    parameters: Mapping[str, Tensor],
+    layouts: Mapping[int, Layout],
+    distrusted: frozenset[int],
 ) -> Plan:
-    """Assign every shared parameter of `model`, in eval mode, by one pass of a few images [n, C, H, W].
+    """The plan for the graphs of two passes of different size.
 
     Args:
-        gradients: some gradient of each shared parameter, None for one that has none.
-
-    Raises:
-        UnsupportedModelError: a parameter of complex numbers.
+        parameters: every shared parameter that has a gradient.
+        layouts: where the images are in the output of each use, by place (see `find_uses`).
+        distrusted: uses whose own rule was found wrong; they go to the rule for any operation.
     """
-    owners = {name: name.rpartition(".")[0] for name in model.shared_parameters()}
-    for name, parameter in model.shared_parameters().items():
-        if parameter.is_complex():
-            raise UnsupportedModelError(f"parameter {name} is complex, and importance is for real ones")
-    unused = tuple(name for name in owners if gradients[name] is None)
-    traces = _trace(model, images, tasks, set(owners.values()))
-    modules = {path: model.network.get_submodule(path) for path in owners.values()}
-    reasons = {path: _reason_against(module, traces.get(path)) for path, module in modules.items()}
-    used = {path for name, path in owners.items() if name not in unused}
-    plan = Plan(
-        owners=owners,
-        layers={path: RULES[type(modules[path])] for path in modules if path in used and reasons[path] is None},
-        fallback={},
-        unused=unused,
-        copied=frozenset(path for path, trace in traces.items() if trace.overwritten),
-        idle=frozenset(path for path in modules if path not in traces and path not in used),
-    )
-    for path in sorted(used):
-        reason = reasons[path]
-        if reason is not None:
-            plan = plan.without(path, reason)
-    for name in model.aliases().values():
-        plan = plan.without(owners[name], "tied: it belongs to several layers")
-    return plan
+    graph = graphs[0]
+    leaves = leaves_of(graph, parameters)
+    sources = _sources(graphs, leaves)
+    names = {place: name for name, place in leaves.items()}
+    uses, fallback = {}, {}
+    for node, slots in find_uses(graphs, leaves).items():
+        own = sorted({names[leaf] for slot in slots for leaf in sources[graph.inputs(node)[slot][0]] or ()})
+        layout = layouts.get(node)
+        if layout is None:
+            reason = f"the images are not told apart at {graph.name(node)}"
+            fallback.update(dict.fromkeys(own, reason))
+            continue
+        rule = RULES.get(graph.name(node), ANY_OPERATION)
+        if node in distrusted or not rule.takes(graph.nodes[node], slots, layout):
+            rule = ANY_OPERATION
+        uses[node] = Use(node, slots, layout, rule, tuple(own), all(_is_plain(graph, node, slot) for slot in slots))
+    covered = {name for use in uses.values() for name in use.names}
+    for name in parameters.keys() - covered - fallback.keys():
+        fallback[name] = "it reaches the answers in a way that no operation on images shows"
+    return Plan(graph.structure, uses, no_other_below(graph, uses), _groups(uses), leaves, fallback)
 
 
-@dataclass
-class _Trace:
-    plain: bool = True  # called with one tensor of [N, ...], returning one
-    overwritten: bool = False
+def find_uses(graphs: tuple[Graph, Graph], leaves: Mapping[str, int]) -> dict[int, tuple[int, ...]]:
+    """Each operation in which parameters meet images, by place, and its inputs that come from parameters alone."""
+    graph, sources = graphs[0], _sources(graphs, leaves)
+    found: dict[int, list[int]] = defaultdict(list)
+    for node in range(len(graph.nodes)):
+        if sources[node] is None:
+            for slot, (child, _) in enumerate(graph.inputs(node)):
+                if child >= 0 and sources[child]:
+                    found[node].append(slot)
+    return {node: tuple(slots) for node, slots in found.items()}
 
 
-def _trace(model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...], paths: set[str]) -> dict[str, _Trace]:
-    traces: dict[str, _Trace] = {}
-    seen: list[tuple[str, Tensor, int]] = []
-
-    def hook(path: str) -> Any:
-        def record(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-            trace = traces.setdefault(path, _Trace())
-            values = (*arguments, output)
-            if keywords or len(values) != 2 or not all(_is_batch(value, len(images)) for value in values):
-                trace.plain = False
-            else:
-                seen.append((path, arguments[0], arguments[0]._version))
-
-        return record
-
-    handles = [model.network.get_submodule(path).register_forward_hook(hook(path), with_kwargs=True) for path in paths]
-    try:
-        with torch.no_grad():
-            model(images, tasks)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for path, inputs, version in seen:
-        traces[path].overwritten |= inputs._version != version
-    return traces
+def leaves_of(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, int]:
+    """The place of each of `parameters` in the graph, of those that are in it."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    found = {}
+    for place in range(len(graph.nodes)):
+        leaf = graph.leaf(place)
+        if leaf is not None and id(leaf) in names:
+            found[names[id(leaf)]] = place
+    return found
 
 
-def _is_batch(value: Any, images: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 1 and value.shape[0] == images
+def _sources(graphs: tuple[Graph, Graph], leaves: Mapping[str, int]) -> list[frozenset[int] | None]:
+    """For each node the shared parameters it is made of, None if images have a part in it."""
+    graph, places = graphs[0], set(leaves.values())
+    found: list[frozenset[int] | None] = []
+    for node in range(len(graph.nodes)):
+        children = [found[child] for child, _ in graph.inputs(node) if child >= 0]
+        if graph.leaf(node) is not None:
+            found.append(frozenset({node} & places))
+        elif None in children or not children or graph.shapes(node) != graphs[1].shapes(node):
+            found.append(None)
+        else:
+            found.append(frozenset().union(*(child for child in children if child is not None)))
+    return found
 
 
-def _reason_against(module: nn.Module, trace: _Trace | None) -> str | None:
-    kind = type(module).__name__
-    rule = RULES.get(type(module))
-    own = {name for name, _ in module.named_parameters(recurse=False)}
-    if rule is None:
-        return f"{kind} has no rule"
-    if not own <= rule.parameters:
-        return f"{kind} owns {', '.join(sorted(own - rule.parameters))}, which the {rule.name} rule does not know"
-    if trace is None:
-        return f"{kind} is used without being called"
-    if not trace.plain:
-        return f"{kind} is called with something other than one tensor of [images, ...]"
-    return None
+def _is_plain(graph: Graph, node: int, slot: int) -> bool:
+    """Whether an input is one parameter, at most with its numbers moved about."""
+    child = graph.inputs(node)[slot][0]
+    while graph.leaf(child) is None:
+        inputs = graph.inputs(child)
+        if graph.name(child) not in REARRANGING or len(inputs) != 1:
+            return False
+        child = inputs[0][0]
+    return True
+
+
+def no_other_below(graph: Graph, uses: Collection[int]) -> frozenset[int]:
+    """The uses from which the way down comes by no other: a backward pass that gets there came by all."""
+    below: list[bool] = []
+    for node in range(len(graph.nodes)):
+        below.append(any(child >= 0 and (child in uses or below[child]) for child, _ in graph.inputs(node)))
+    return frozenset(node for node in uses if not below[node])
+
+
+def _groups(uses: Mapping[int, Use]) -> tuple[tuple[frozenset[int], tuple[str, ...]], ...]:
+    """Uses that share a parameter, directly or through others."""
+    groups: list[tuple[set[int], set[str]]] = []
+    for node, use in uses.items():
+        joined = [group for group in groups if group[1] & set(use.names)]
+        groups = [group for group in groups if group not in joined]
+        groups.append(
+            ({node}.union(*(nodes for nodes, _ in joined)), set(use.names).union(*(names for _, names in joined)))
+        )
+    return tuple((frozenset(nodes), tuple(sorted(names))) for nodes, names in groups)

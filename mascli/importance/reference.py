@@ -8,12 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mascli.importance.objective import Objective
+from mascli.importance.images import Images
+from mascli.importance.objective import Measure, Objective
 from mascli.models.heads import MultiHeadModel
 
 
 def image_gradients(
-    model: MultiHeadModel, image: Tensor, tasks: tuple[str, ...], objective: Objective
+    model: MultiHeadModel, image: Images, tasks: tuple[str, ...], objective: Objective
 ) -> tuple[dict[str, Tensor | None], Tensor]:
     """The gradient of one image's objective for every shared parameter, None for one unused or frozen.
 
@@ -24,7 +25,7 @@ def image_gradients(
         The gradients by parameter name, and the objective's value [1].
     """
     parameters = model.shared_parameters()
-    value = objective(model(image, tasks))
+    value = objective(model(image.pixels, tasks), image.given)
     trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     found = torch.autograd.grad(value.sum(), list(trained.values()), allow_unused=True) if trained else ()
     gradients = dict(zip(trained, found, strict=True))
@@ -32,15 +33,16 @@ def image_gradients(
 
 
 def reference_sums(
-    model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...], objective: Objective
+    model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Sum over images of |gradient| for every shared parameter, and the objective's values [N]."""
-    sums = {name: torch.zeros_like(p) for name, p in model.shared_parameters().items()}
+    """Sum over images of |gradient| (or another reduction) for every shared parameter, and the values [N]."""
+    parameters = model.shared_parameters()
+    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     values = []
     for image in images.split(1):
-        gradients, value = image_gradients(model, image, tasks, objective)
+        gradients, value = image_gradients(model, image, tasks, measure.objective)
         for name, gradient in gradients.items():
             if gradient is not None:
-                sums[name] += gradient.abs()
+                sums[name] += measure.reduction.of(gradient.clone(), parameters[name])
         values.append(value)
     return sums, torch.cat(values)

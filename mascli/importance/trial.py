@@ -1,22 +1,27 @@
-"""Tries a model and its plan on a few images against the reference, before they are believed.
+"""Tries a model on a few images against the reference, before a plan for it is believed.
 
-A model has to answer for each image alone, and every rule has to give the reference's gradient here.
-So a layer that is used in a way that nobody thought of falls back instead of being wrong.
+A model has to answer for each image alone, and what the rules give has to be the reference's. So a
+use that nobody thought of falls back instead of being wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mascli.errors import UnsupportedModelError
-from mascli.importance.capture import Surprise
-from mascli.importance.objective import Objective
-from mascli.importance.passes import rule_sums
-from mascli.importance.plan import Plan, make_plan
+from mascli.importance.graph import Graph, graph_of
+from mascli.importance.images import Images
+from mascli.importance.layout import Layout, agrees, image_dimension, layouts
+from mascli.importance.objective import Measure
+from mascli.importance.passes import Surprise, backward, rule_sums
+from mascli.importance.plan import Plan, find_uses, leaves_of, make_plan, no_other_below
+from mascli.importance.reduction import ABS
 from mascli.importance.reference import image_gradients
 from mascli.models.heads import MultiHeadModel
 
@@ -28,41 +33,62 @@ TRIAL_IMAGES = 3
 TOLERANCE = 1e-2
 
 
-def tried_plan(model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...], objective: Objective) -> Plan:
-    """A plan for `model`, in eval mode, every rule of which was right for some of `images` [n, C, H, W].
+def tried_plan(model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure) -> Plan:
+    """A plan for `model`, in eval mode, that gave the reference's importance for some of `images` [n, C, H, W].
 
     Raises:
         UnsupportedModelError: the answer for an image is random, or depends on the other images of
-            its batch, or cannot be differentiated.
+            its batch, or cannot be differentiated; or a parameter is complex.
     """
-    images = trial_images(images)
+    for name, parameter in model.shared_parameters().items():
+        if parameter.is_complex():
+            raise UnsupportedModelError(f"parameter {name} is complex, and importance is for real ones")
+    images, measure = trial_images(images), replace(measure, reduction=ABS)
     refuse_mixed_images(model, images, tasks)
-    try:
-        gradients = [image_gradients(model, image, tasks, objective)[0] for image in images.split(1)]
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UnsupportedModelError(f"the network's answers cannot be differentiated ({reason})") from error
-    expected = {name: _absolute_sum([gradient[name] for gradient in gradients]) for name in gradients[0]}
-    plan = make_plan(model, images, tasks, expected)
-    while plan.layers:
-        try:
-            sums, _ = rule_sums(plan, model, images, tasks, objective)
-        except Surprise as surprise:
-            plan = plan.without(surprise.path, surprise.reason)
-        else:
-            return _believed(plan, sums, expected)
-    return plan
+    expected = _expected(model, images, tasks, measure)
+    used = {name: model.shared_parameters()[name] for name, value in expected.items() if value is not None}
+    vanishing = any(value is not None and not value.any() for value in expected.values())
+    with shaken(used.values()) if vanishing else nullcontext():
+        generic = _expected(model, images, tasks, measure) if vanishing else expected
+        plan = _plan_that_agrees(model, images, tasks, measure, used, generic)
+    if vanishing:
+        wrong = _disagreements(plan, model, images, tasks, measure, expected)
+        plan = plan.falling_back(wrong)
+    return replace(plan, unused=tuple(name for name in expected if name not in used))
 
 
-def trial_images(images: Tensor) -> Tensor:
+def trial_images(images: Images) -> Images:
     """The first two of `images` and, for where these are blank, seeded noise: three in all."""
-    some = images[: TRIAL_IMAGES - 1]
+    some = images.part(slice(TRIAL_IMAGES - 1))
     missing = TRIAL_IMAGES - len(some)
-    noise = torch.randn(missing, *images.shape[1:], generator=torch.Generator().manual_seed(0))
-    return torch.cat([some, noise.to(images)])
+    noise = torch.randn(missing, *images.pixels.shape[1:], generator=torch.Generator().manual_seed(0))
+    pixels = torch.cat([some.pixels, noise.to(images.pixels)])
+    given = images.given
+    return Images(pixels, None if given is None else given[torch.arange(TRIAL_IMAGES) % len(some)])
 
 
-def refuse_mixed_images(model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...]) -> None:
+@contextmanager
+def shaken(parameters: Iterable[Tensor]) -> Iterator[None]:
+    """Move the parameters a little inside this context, so that no gradient vanishes by accident.
+
+    A fresh network may multiply whole branches by zero; nothing could be tried there.
+    """
+    before = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        with torch.no_grad():
+            for parameter, values in before:
+                noise = torch.randn(values.shape, generator=generator).to(values)
+                spread = float(values.float().std()) if values.numel() > 1 else 0.0
+                parameter.add_(noise * max(0.1 * spread, 0.01))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, values in before:
+                parameter.copy_(values)
+
+
+def refuse_mixed_images(model: MultiHeadModel, images: Images, tasks: tuple[str, ...]) -> None:
     """Refuse a model in which no image has a gradient of its own.
 
     Raises:
@@ -75,8 +101,8 @@ def refuse_mixed_images(model: MultiHeadModel, images: Tensor, tasks: tuple[str,
                 "no image has a gradient of its own; build the model with track_running_stats=True"
             )
     with torch.no_grad():
-        together, again = (torch.cat(model(images, tasks), 1) for _ in range(2))
-        alone = torch.cat([torch.cat(model(image, tasks), 1) for image in images.split(1)])
+        together, again = (torch.cat(model(images.pixels, tasks), 1) for _ in range(2))
+        alone = torch.cat([torch.cat(model(image.pixels, tasks), 1) for image in images.split(1)])
     if not _close(together, again):
         raise UnsupportedModelError("the network's answers are random, also in eval mode (dropout that stays on?)")
     if not _close(together, alone):
@@ -86,21 +112,92 @@ def refuse_mixed_images(model: MultiHeadModel, images: Tensor, tasks: tuple[str,
         )
 
 
-def _believed(plan: Plan, sums: Mapping[str, Tensor], expected: Mapping[str, Tensor | None]) -> Plan:
-    """The plan without the layers whose rule did not give what was expected, or that nothing was seen of."""
+def _plan_that_agrees(
+    model: MultiHeadModel,
+    images: Images,
+    tasks: tuple[str, ...],
+    measure: Measure,
+    used: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor | None],
+) -> Plan:
+    """A plan by rules as far as they give what is `expected`; what they do not is in its fallback."""
+    sizes = len(images), len(images) - 1
+    parts = [images.part(slice(size)) for size in sizes]
+    values = [measure.objective(model(part.pixels, tasks), part.given) for part in parts]
+    graphs = graph_of(values[0]), graph_of(values[1])
+    if graphs[0].structure != graphs[1].structure:
+        return Plan(fallback=dict.fromkeys(used, "the network runs other operations for other images"))
+    try:
+        layouts = _layouts(values[0], graphs, sizes, used)
+        plan = make_plan(graphs, used, layouts, frozenset())
+        wrong = _disagreements(plan, model, images, tasks, measure, expected)
+        if wrong:
+            distrusted = frozenset(node for node, use in plan.uses.items() if wrong.keys() & set(use.names))
+            plan = make_plan(graphs, used, layouts, distrusted)
+            wrong = _disagreements(plan, model, images, tasks, measure, expected)
+    except Surprise as surprise:
+        return Plan(fallback=dict.fromkeys(used, str(surprise)))
+    return plan.falling_back(wrong)
+
+
+def _layouts(
+    values: Tensor, graphs: tuple[Graph, Graph], sizes: tuple[int, int], used: Mapping[str, Tensor]
+) -> dict[int, Layout]:
+    """Where the images are in the output of each use that can tell them apart."""
+    graph = graphs[0]
+    uses = find_uses(graphs, leaves_of(graph, used))
+    gradients: dict[int, list[Tensor]] = {node: [] for node in uses}
+    ends = no_other_below(graph, uses)
+    for value in values:
+        backward(value, graph, uses, ends, lambda node, gradient: gradients[node].append(gradient.clone()), keep=True)
+    found = {}
+    for node in uses:
+        grown = image_dimension(graphs[0].shapes(node)[0], graphs[1].shapes(node)[0], sizes)
+        if grown is not None:
+            fitting = (layout for layout in layouts(*grown) if agrees(layout, gradients[node]))
+            layout = next(fitting, None)
+            if layout is not None:
+                found[node] = layout
+    return found
+
+
+def _disagreements(
+    plan: Plan,
+    model: MultiHeadModel,
+    images: Images,
+    tasks: tuple[str, ...],
+    measure: Measure,
+    expected: Mapping[str, Tensor | None],
+) -> dict[str, str]:
+    """The parameters for which the plan does not give what is `expected`, with a reason."""
+    if plan.fallback:
+        return {}
+    try:
+        sums, _ = rule_sums(plan, model, images, tasks, measure)
+    except Surprise as surprise:
+        return dict.fromkeys(plan.leaves, str(surprise))
     means = {name: float(value.mean()) for name, value in expected.items() if value is not None and value.numel()}
     floor = 1e-6 * max(means.values(), default=0.0)
-    for path, rule in list(plan.layers.items()):
-        own = [name for name, owner in plan.owners.items() if owner == path and name in means]
-        if not any(means[name] for name in own):
-            plan = plan.without(path, f"no gradient reaches it on the trial images, to try the {rule.name} rule on")
-        for name in own:
-            value = expected[name]
-            assert value is not None
-            difference = float((sums.get(name, torch.zeros_like(value)) - value).abs().mean())
-            if not difference <= TOLERANCE * means[name] + floor and path in plan.layers:
-                plan = plan.without(path, f"the {rule.name} rule does not give the reference's gradient here")
-    return plan
+    wrong = {}
+    for name, mean in means.items():
+        value = expected[name]
+        assert value is not None
+        difference = float((sums.get(name, torch.zeros_like(value)) - value).abs().mean())
+        if not difference <= TOLERANCE * mean + floor:
+            wrong[name] = "the rules do not give the reference's gradient here"
+    return wrong
+
+
+def _expected(
+    model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure
+) -> dict[str, Tensor | None]:
+    """Sum over `images` of |gradient| by the reference, None for a parameter without one."""
+    try:
+        gradients = [image_gradients(model, image, tasks, measure.objective)[0] for image in images.split(1)]
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UnsupportedModelError(f"the network's answers cannot be differentiated ({reason})") from error
+    return {name: _absolute_sum([gradient[name] for gradient in gradients]) for name in gradients[0]}
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mascli.errors import listed
-from mascli.records import Statistics
-from mascli.reports.numbers import count, duration, number, plural, share
+from mascli.records import Reliability, Statistics
+from mascli.reports.numbers import correlation, count, duration, number, plural, share
 from mascli.reports.report import Check, Facts, Lines, Report, Table, plain
 
 if TYPE_CHECKING:
@@ -29,13 +29,22 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
+class VerifiedFacts:
+    """A comparison with the reference in float64: the largest error, as a part of its parameter's maximum."""
+
+    images: int
+    error: float
+    parameter: str
+
+
+@dataclass(frozen=True)
 class EstimateResult:
     """An omega that was written, and how it was measured.
 
     `images` counts those measured now and `contributions` all estimates in the file; `statistics`
     and `layers` describe the file. `rules` counts parameters a rule, `fallback` names parameters
     measured the slow way with the reason, `unused` those outside the evaluation pass.
-    `unreadable` holds (file, reason).
+    `unreadable` holds (file, reason). `reliability` is that of the images measured now.
     """
 
     out: str
@@ -54,9 +63,12 @@ class EstimateResult:
     batch_size: int
     seconds: float
     images_per_second: float
+    reliability: Reliability | None = None
+    verified: VerifiedFacts | None = None
 
 
 MOST_LAYERS = 12
+LOW_RELIABILITY = 0.9
 
 
 def estimate_report(result: EstimateResult) -> Report:
@@ -67,6 +79,8 @@ def estimate_report(result: EstimateResult) -> Report:
             ("omega", f"{result.out} ({plural(result.contributions, 'estimate')})"),
             ("measured", f"{result.method}, answers of {', '.join(result.heads)}, {images}"),
             ("mean squared norm", f"{number(result.mean_squared_norm)} (of the outputs: the scale of the estimate)"),
+            *reliability_facts(result.reliability),
+            *_verified_facts(result.verified),
             *statistics_facts(result.statistics, result.contributions),
             ("parameter tensors", ", ".join(_way(rule, many) for rule, many in result.rules.items()) or "none"),
             (
@@ -78,6 +92,14 @@ def estimate_report(result: EstimateResult) -> Report:
     rows = tuple(plain(row) for row in result.layers)
     sections = (facts, layer_table(result.layers, MOST_LAYERS), Lines(_remarks(result)))
     return Report("estimate", plain(result), rows, sections, (Check("estimate", True),))
+
+
+def _verified_facts(verified: VerifiedFacts | None) -> tuple[tuple[str, str], ...]:
+    if verified is None:
+        return ()
+    where = f" ({verified.parameter})" if verified.error else ""
+    images = plural(verified.images, "image")
+    return (("verified", f"on {images} in float64: largest error {verified.error:.1e} of a maximum{where}"),)
 
 
 def _way(rule: str, tensors: int) -> str:
@@ -94,6 +116,23 @@ def statistics_facts(statistics: Statistics, estimates: int = 1) -> tuple[tuple[
         ),
         ("exactly zero", f"{share(statistics.zeros)} of the parameters"),
     )
+
+
+def reliability_facts(reliability: Reliability | None) -> tuple[tuple[str, str], ...]:
+    """How well the halves of the images agree, as one line; none where nobody measured it."""
+    if reliability is None:
+        return ()
+    lowest = f"lowest: {reliability.lowest_layer} {correlation(reliability.lowest)}"
+    half = f"half-difference {reliability.half_difference:.2g}"
+    return (("reliability", f"{correlation(reliability.overall)} ({lowest}); {half}"),)
+
+
+def reliability_lines(reliability: Reliability | None) -> tuple[str, ...]:
+    """What to do where the reliability is low; nothing where it is not, or is not known."""
+    if reliability is None or reliability.overall >= LOW_RELIABILITY:
+        return ()
+    shown = f"{correlation(reliability.overall)} from {plural(reliability.images, 'image')}"
+    return (f"the reliability is low, {shown}: other images of the kind would give another omega; measure more images",)
 
 
 def layer_table(layers: Sequence[LayerRow | LayerSummary], most: int | None = None) -> Table:
@@ -135,4 +174,5 @@ def _remarks(result: EstimateResult) -> tuple[str, ...]:
     slow = tuple(f"measured one image at a time: {name} ({reason})" for name, reason in result.fallback.items())
     unused = (f"without importance, as no answer depends on them: {listed(result.unused)}",) if result.unused else ()
     bare = (f"no estimate in this omega protects: {listed(result.uncovered_tasks)}",) if result.uncovered_tasks else ()
-    return (*bare, *slow[:5], *unused, *unreadable_lines(result.unreadable))
+    noisy = reliability_lines(result.reliability)
+    return (*bare, *noisy, *slow[:5], *unused, *unreadable_lines(result.unreadable))

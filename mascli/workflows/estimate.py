@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from mascli.config import EstimateConfig
 from mascli.data.fingerprint import fingerprint, packed
 from mascli.data.folders import list_images
-from mascli.data.loader import ImageReader, normalize
+from mascli.data.loader import ImageReader
 from mascli.data.order import seeded_order
 from mascli.errors import CheckpointError, printable
 from mascli.files.binding import uncovered_tasks
 from mascli.files.omega_file import write_omega
+from mascli.files.records_json import canonical_json
 from mascli.files.tensor_file import read_array, read_header
 from mascli.files.tensors import to_source
-from mascli.importance.combine import Part, sum_of
-from mascli.importance.engine import Estimate, estimate_importance
-from mascli.importance.objective import OBJECTIVES
+from mascli.importance.batch_size import bytes_an_image, usual_batch_size
+from mascli.importance.combine import Part, combination
+from mascli.importance.combine_values import CombinedValues, Operand
+from mascli.importance.engine import Estimate, Estimator
+from mascli.importance.precision import working_precision
+from mascli.importance.rules.cost import autotuned
 from mascli.importance.statistics import layer_summaries, statistics
+from mascli.importance.verify import Verified, verify
 from mascli.observer import Observer
 from mascli.records import Contribution, OmegaRecord
-from mascli.reports.estimate import EstimateResult, LayerRow
+from mascli.reports.estimate import EstimateResult, LayerRow, VerifiedFacts
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
+from mascli.workflows.estimate_run import ImageSource, measure_images
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
+from mascli.workflows.measuring import Measured, settled_measure
 from mascli.workflows.settled import check_task
-
-OBJECTIVE, REDUCTION = "squared-l2", "abs"
+from mascli.workflows.unfinished import Position, Unfinished
 
 
 def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
@@ -42,43 +51,32 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     tasks = answering_tasks(config, opened)
     previous = read_bound_omega(config.previous, opened) if config.previous else None
     files = list_images(config.data).files
-    order = seeded_order(len(files), config.seed) if config.order == "seeded" else list(range(len(files)))
-    reader = ImageReader(files, opened.preprocessing, workers=config.workers, on_error=config.on_error)
-    digests: list[bytes] = []
+    measured = settled_measure(config, opened, tasks, files)
+    source = _source(config, opened, tasks, measured, files, device, observer)
+    unfinished = Unfinished(config.out, _settings(config, opened, tasks, measured, source))
+    verified = _verified(config, opened, tasks, measured, source, observer)
 
-    with observer.progress("estimate", min(len(order), config.limit or len(order))) as advance:
-
-        def batches() -> Iterator[Tensor]:
-            with closing(reader.batches(order[: config.limit], config.batch_size)) as read:
-                for batch in read:
-                    digests.extend(batch.digests)
-                    yield normalize(batch.pixels, opened.preprocessing, device)
-                    advance(len(batch.digests))
-
-        measured = estimate_importance(opened.model, batches(), tasks, OBJECTIVES[OBJECTIVE])
+    with ExitStack() as context:
+        context.enter_context(working_precision(config.precision, device))
+        if config.autotune:
+            context.enter_context(autotuned())
+        estimator = context.enter_context(Estimator(opened.model, tasks, measured.measure, config.seed))
+        found, position = measure_images(
+            source, estimator, unfinished, config.resume, config.until_reliability, observer
+        )
     seconds = time.monotonic() - started
-    for name, reason in measured.plan.fallback.items():
-        observer.step(f"{name}: one image at a time, since {reason}")
-
-    contribution = Contribution(
-        heads=tasks,
-        images=measured.images,
-        shared_sha256=current_shared_sha256(opened.model),
-        fingerprint=fingerprint(digests),
-        image_hashes=packed(digests),
-        mean_squared_norm=measured.mean_squared_norm,
-        statistics=statistics(values.cpu().numpy() for values in measured.omega.values()),
-        preprocessing=opened.preprocessing,
-        unused=measured.plan.unused,
+    _tell(config, found, observer)
+    record = OmegaRecord(
+        opened.spec,
+        measured.method,
+        measured.objective,
+        measured.reduction,
+        (_contribution(opened, tasks, found, position),),
+        reliability=found.reliability,
     )
-    record = OmegaRecord(opened.spec, config.method, OBJECTIVE, REDUCTION, (contribution,))
-    values = measured.omega
-    if previous is not None:
-        record, values = _sum(previous, record, values, observer)
-    foreign = previous.foreign if previous else {}
-    sources = {name: to_source(tensor) for name, tensor in values.items()}
-    write_omega(config.out, record, sources, foreign=foreign, overwrite=config.overwrite)
-    return _result(config, record, measured, reader, opened, seconds)
+    written = _write(config, record, found, previous, observer)
+    unfinished.remove()
+    return _result(config, written, found, source, position, opened, seconds, verified)
 
 
 def answering_tasks(config: EstimateConfig, opened: Opened) -> tuple[str, ...]:
@@ -97,44 +95,150 @@ def answering_tasks(config: EstimateConfig, opened: Opened) -> tuple[str, ...]:
     return names if config.all_tasks else names[-1:]
 
 
-def _sum(
-    previous: BoundOmega, record: OmegaRecord, values: dict[str, Tensor], observer: Observer
-) -> tuple[OmegaRecord, dict[str, Tensor]]:
-    """The sum of what was measured before and now, added in float64; what one lacks is zero there."""
-    shapes = {name: tuple(value.shape) for name, value in values.items()}
-    combined, notes = sum_of([Part(previous.where, previous.record, shapes), Part("this estimate", record, shapes)])
-    for note in notes:
+def _source(
+    config: EstimateConfig,
+    opened: Opened,
+    tasks: tuple[str, ...],
+    measured: Measured,
+    files: tuple[Path, ...],
+    device: torch.device,
+    observer: Observer,
+) -> ImageSource:
+    """The images to measure, in their order and in batches of a settled size."""
+    order = seeded_order(len(files), config.seed) if config.order == "seeded" else list(range(len(files)))
+    reader = ImageReader(files, opened.preprocessing, workers=config.workers, on_error=config.on_error)
+    source = ImageSource(files, order[: config.limit], reader, opened.preprocessing, device, measured.given)
+    most = config.batch_size
+    if most is None:
+        each = bytes_an_image(opened.model, source.first(1), tasks, measured.measure)
+        most = usual_batch_size(each, None if config.memory is None else config.memory * 1e9)
+        if config.memory is not None:
+            observer.note(f"--memory chose batches of {most}; with another size the last bits of the omega may differ")
+    source.split(most)
+    return source
+
+
+def _settings(
+    config: EstimateConfig, opened: Opened, tasks: tuple[str, ...], measured: Measured, source: ImageSource
+) -> dict[str, Any]:
+    """Everything that the sums of an unfinished estimate depend on, by the words for it."""
+    names = canonical_json([str(file.relative_to(config.data)) for file in source.files])
+    return {
+        "checkpoint": current_shared_sha256(opened.model),
+        "tasks": list(tasks),
+        "method": [measured.method, measured.objective, measured.reduction],
+        "set of images": hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(),
+        "limit": len(source.order),
+        "order": config.order,
+        "seed": config.seed,
+        "batch size": source.batch_size,
+        "precision": config.precision,
+        "preprocessing": canonical_json(asdict(opened.preprocessing)),
+    }
+
+
+def _verified(
+    config: EstimateConfig,
+    opened: Opened,
+    tasks: tuple[str, ...],
+    measured: Measured,
+    source: ImageSource,
+    observer: Observer,
+) -> Verified | None:
+    """The comparison with the reference that --verify asks for."""
+    if config.verify is None:
+        return None
+    observer.step(f"verifying on {config.verify} images")
+    return verify(opened.model, source.first(config.verify), tasks, measured.measure)
+
+
+def _tell(config: EstimateConfig, found: Estimate, observer: Observer) -> None:
+    """What the user should know of how it went."""
+    for name, reason in found.plan.fallback.items():
+        observer.step(f"{name}: one image at a time, since {reason}")
+    if config.until_reliability is not None:
+        reached = found.reliability.overall if found.reliability else 0.0
+        if reached < config.until_reliability:
+            observer.note(
+                f"all images are measured and the reliability is {reached:.3f}, below {config.until_reliability:g}: "
+                "add images"
+            )
+    if config.autotune:
+        observer.note("--autotune: another run may choose other ways, and the last bits of the omega may differ")
+
+
+def _contribution(opened: Opened, tasks: tuple[str, ...], found: Estimate, position: Position) -> Contribution:
+    return Contribution(
+        heads=tasks,
+        images=found.images,
+        shared_sha256=current_shared_sha256(opened.model),
+        fingerprint=fingerprint(position.digests),
+        image_hashes=packed(position.digests),
+        mean_squared_norm=found.mean_value,
+        statistics=statistics(values.cpu().numpy() for values in found.omega.values()),
+        preprocessing=opened.preprocessing,
+        unused=found.plan.unused,
+    )
+
+
+def _write(
+    config: EstimateConfig, record: OmegaRecord, found: Estimate, previous: BoundOmega | None, observer: Observer
+) -> OmegaRecord:
+    """Write the omega, combined with the previous one if there is one, and return what it says."""
+    assert config.out is not None
+    if previous is None:
+        sources = {name: to_source(values) for name, values in found.omega.items()}
+        write_omega(config.out, record, sources, foreign={}, overwrite=config.overwrite)
+        return record
+    shapes = {name: tuple(values.shape) for name, values in found.omega.items()}
+    parts = [Part(previous.where, previous.record, shapes), Part("this estimate", record, shapes)]
+    combined = combination(parts, config.combine, decay=config.decay)
+    for note in combined.notes:
         observer.note(note)
-    before = {name: previous.values.get(name, torch.zeros_like(value)) for name, value in values.items()}
-    return combined, {name: (value.double() + before[name].double()).float() for name, value in values.items()}
+
+    def before(name: str) -> np.ndarray[Any, Any]:
+        known = previous.values.get(name)  # what it lacks is zero there
+        return np.zeros(shapes[name], np.float32) if known is None else known.numpy()
+
+    operands = [
+        Operand(previous.where, before),
+        Operand("this estimate", lambda name: found.omega[name].cpu().numpy()),
+    ]
+    values = CombinedValues(combined, operands, shapes)
+    write_omega(config.out, combined.record, values.sources(), foreign=previous.foreign, overwrite=config.overwrite)
+    return combined.record
 
 
 def _result(
     config: EstimateConfig,
     record: OmegaRecord,
-    measured: Estimate,
-    reader: ImageReader,
+    found: Estimate,
+    source: ImageSource,
+    position: Position,
     opened: Opened,
     seconds: float,
+    verified: Verified | None,
 ) -> EstimateResult:
     assert config.out is not None
     header = read_header(config.out)
     layers = layer_summaries(header)
     return EstimateResult(
         out=str(config.out),
-        method=config.method,
+        method=record.method,
         heads=record.contributions[-1].heads,
-        images=measured.images,
-        unreadable=tuple((str(item.file), item.reason) for item in reader.unreadable),
-        mean_squared_norm=measured.mean_squared_norm,
+        images=found.images,
+        unreadable=tuple((str(source.files[place]), why) for place, why in sorted(position.unreadable.items())),
+        mean_squared_norm=found.mean_value,
         statistics=statistics(read_array(header, name) for name in header.tensors),
         layers=tuple(LayerRow(s.name, s.parameters, s.share, s.mean, s.median, s.maximum, s.zeros) for s in layers),
-        rules=measured.plan.counts(),
-        fallback=dict(measured.plan.fallback),
-        unused=measured.plan.unused,
+        rules=found.plan.counts(),
+        fallback=dict(found.plan.fallback),
+        unused=found.plan.unused,
         uncovered_tasks=uncovered_tasks(opened.task_names, record),
         contributions=len(record.contributions),
-        batch_size=config.batch_size,
+        batch_size=source.batch_size,
         seconds=seconds,
-        images_per_second=measured.images / max(seconds, 1e-9),
+        images_per_second=found.images / max(seconds, 1e-9),
+        reliability=found.reliability,
+        verified=None if verified is None else VerifiedFacts(verified.images, verified.error, verified.parameter),
     )

@@ -22,6 +22,7 @@ from mascli.config import (
 from mascli.data.folders import labelled_folder, labels_for, list_images
 from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
 from mascli.files.binding import check_binding
+from mascli.files.partial_file import partial_path
 from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import Header, output_problem, read_array, read_header
 from mascli.models.spec import check_model_spec, parse_model_spec
@@ -51,6 +52,11 @@ def check_estimate(config: EstimateConfig) -> None:
         {"CHECKPOINT": config.checkpoint, "--previous": config.previous, "--classes": config.classes},
         {"--data": config.data},
     )
+    unfinished = partial_path(config.out) if config.out is not None else None
+    if unfinished is not None and unfinished.exists() and not (config.resume or config.overwrite):
+        raise UsageError(
+            f"{printable(unfinished)} holds an unfinished estimate: go on with --resume, or start anew with --overwrite"
+        )
     record = _checkpoint(config.checkpoint, config)
     names = task_names(record, config)
     if not names:

@@ -1,39 +1,72 @@
-"""The rule for `nn.Linear`, on vectors, sequences and maps."""
+"""The rule for matrix products: `nn.Linear` on vectors, sequences and maps, and all that is made of it."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
-from mascli.importance.rules.registry import Rule, rule_for
+from torch import Tensor
+
+from mascli.importance.layout import Layout
+from mascli.importance.reduction import Pointwise
+from mascli.importance.rules.products import products, sum_of_products
+from mascli.importance.rules.registry import Rule, Seen, Visit, rule_for
 
 
-@rule_for(nn.Linear)
+class _Product(Seen):
+    """rows [N * T, in] @ matrix [in, out] (+ bias [out]), T rows an image."""
+
+    def __init__(self, visit: Visit, rows: Tensor, matrix_slot: int, bias_slot: int | None) -> None:
+        super().__init__(visit)
+        self._slots = matrix_slot, bias_slot
+        self._g = visit.layout.by_image(visit.gradient)  # [N, T, out]
+        self._a = visit.layout.by_image(rows) if matrix_slot in visit.slots else None  # [N, T, in]
+
+    def per_image(self, images: slice) -> dict[int, Tensor]:
+        matrix, bias = self._slots
+        g, found = self._g[images], {}
+        if self._a is not None:
+            found[matrix] = products(g, self._a[images]).transpose(1, 2)
+        if bias in self.visit.slots:
+            assert bias is not None
+            found[bias] = g.sum(1)
+        return found
+
+    def sum_over_images(self, pointwise: Pointwise) -> dict[int, Tensor]:
+        matrix, bias = self._slots
+        found = {}
+        if self._a is not None:
+            found[matrix] = sum_of_products(self._g, self._a, pointwise).t()
+        if bias in self.visit.slots:
+            assert bias is not None
+            found[bias] = pointwise(self._g.sum(1)).sum(0)
+        return found
+
+
+@rule_for("AddmmBackward0")
 class LinearRule(Rule):
-    """Gradient of an image: G^T A over its T positions, with G [T, out] and A [T, in].
-
-    With one position the gradient is an outer product, |g a^T| = |g| |a|^T, so that the sum over
-    images is a single matrix product. With more positions that product would be too large.
-    """
+    """Gradient of an image: A^T G over its T positions, with A [T, in] and G [T, out], and the sum of G."""
 
     name = "linear"
 
-    def per_image(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        """See `Rule.per_image`."""
-        a, g = _positions(inputs), _positions(gradient)  # [N, T, in], [N, T, out]
-        gradients = {"weight": torch.bmm(g.transpose(1, 2), a)}
-        if module.bias is not None:
-            gradients["bias"] = g.sum(1)
-        return gradients
+    def takes(self, node: Any, slots: tuple[int, ...], layout: Layout) -> bool:
+        """See `Rule.takes`."""
+        return layout.dim == 0 and 1 not in slots and node._saved_alpha == 1 and node._saved_beta == 1
 
-    def absolute_sum(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        """See `Rule.absolute_sum`."""
-        a, g = _positions(inputs), _positions(gradient)
-        if a.shape[1] != 1:
-            return super().absolute_sum(module, inputs, gradient)
-        a, g = a[:, 0].abs(), g[:, 0].abs()
-        return {"weight": g.T @ a} | ({"bias": g.sum(0)} if module.bias is not None else {})
+    def see(self, visit: Visit) -> Seen:
+        """See `Rule.see`."""
+        return _Product(visit, visit.node._saved_mat1, 2, 0)
 
 
-def _positions(tensor: Tensor) -> Tensor:
-    return tensor.reshape(tensor.shape[0], -1, tensor.shape[-1])  # [N, T, features]
+@rule_for("MmBackward0")
+class ProductRule(Rule):
+    """The same without a bias."""
+
+    name = "linear"
+
+    def takes(self, node: Any, slots: tuple[int, ...], layout: Layout) -> bool:
+        """See `Rule.takes`."""
+        return layout.dim == 0 and slots == (1,)
+
+    def see(self, visit: Visit) -> Seen:
+        """See `Rule.see`."""
+        return _Product(visit, visit.node._saved_self, 1, None)

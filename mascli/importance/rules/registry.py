@@ -1,70 +1,108 @@
-"""What a rule is, and the table that finds the rule for a module.
+"""What a rule is, and the table that finds the rule for an operation.
 
-A rule turns what one layer saw in a pass (its input, and the gradient at its output) into the
-gradient of its parameters for each image. It is found by the *exact* type of the module, because a
-subclass may compute something else.
+A rule turns what one operation of a batch saw (the tensors it kept for the backward pass, and the
+gradient at its output) into the gradient of its parameters for each image. It is found by the exact
+name of the operation in autograd's graph. So it does not matter which module called it, and a
+subclass that computes something else has other operations.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mascli.importance.layout import Layout
+from mascli.importance.reduction import Pointwise
 
 # A chunk of per-image gradients stays within this many numbers, so that it does not leave the cache
 # by much and memory does not grow with the batch.
 CHUNK_NUMBERS = 1 << 22
 
 
-class Rule(ABC):
-    """How the parameters of one kind of layer get their gradient for each image.
+@dataclass(frozen=True)
+class Visit:
+    """One operation that the backward pass has come by.
 
-    In all methods `inputs` is what the layer received, [N, ...], and `gradient` is the gradient of
-    the objective at its output, [N, ...], N images in the same order.
+    Args:
+        node: the operation, with what it saved.
+        slots: which of its inputs come from parameters.
+        shapes: the shape of each of these inputs.
+        gradient: the gradient of the objective at its output.
+        layout: where the images are in the output.
     """
 
-    name: ClassVar[str]
-    parameters: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
+    node: Any
+    slots: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    gradient: Tensor
+    layout: Layout
+
+    @property
+    def images(self) -> int:
+        """The number of images in the batch."""
+        return self.layout.images(self.gradient.shape)
+
+
+class Seen(ABC):
+    """What one operation gives for a batch, ready to be asked for its parts."""
+
+    def __init__(self, visit: Visit) -> None:
+        self.visit = visit
 
     @abstractmethod
-    def per_image(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        """The gradient of each parameter for each image: name -> [N, *shape of the parameter]."""
+    def per_image(self, images: slice) -> dict[int, Tensor]:
+        """The gradient for each of `images` by slot: [n, *shape of the input], new tensors that may be changed."""
 
-    def absolute_sum(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        """Sum over images of the absolute gradient: name -> [*shape of the parameter]."""
-        return absolute_sum_of_uses(self, module, [(inputs, gradient)])
-
-
-def absolute_sum_of_uses(rule: Rule, module: nn.Module, uses: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Sum over images of |sum over uses of the gradient|, for a layer called once or more in a pass.
-
-    The uses are added for each image before the absolute value, in chunks of images.
-    """
-    images = uses[0][0].shape[0]
-    numbers = sum(p.numel() for p in module.parameters(recurse=False))
-    chunk = max(1, CHUNK_NUMBERS // max(1, numbers))
-    sums: dict[str, Tensor] = {}
-    for start in range(0, images, chunk):
-        part = slice(start, start + chunk)
-        parts = [rule.per_image(module, inputs[part], gradient[part]) for inputs, gradient in uses]
-        for name in parts[0]:
-            total = parts[0][name] if len(parts) == 1 else torch.stack([p[name] for p in parts]).sum(0)
-            absolute = total.abs().sum(0)
-            sums[name] = sums[name] + absolute if name in sums else absolute
-    return sums
+    def sum_over_images(self, pointwise: Pointwise) -> dict[int, Tensor]:
+        """Sum over all images of |gradient| (or its square) by slot: [*shape of the input]."""
+        numbers = sum(_count(shape) for shape in self.visit.shapes)
+        chunk = max(1, CHUNK_NUMBERS // max(1, numbers))
+        sums: dict[int, Tensor] = {}
+        for start in range(0, self.visit.images, chunk):
+            for slot, gradients in self.per_image(slice(start, start + chunk)).items():
+                part = pointwise(gradients).sum(0)
+                sums[slot] = sums[slot].add_(part) if slot in sums else part
+        return sums
 
 
-RULES: dict[type[nn.Module], Rule] = {}
+class Rule(ABC):
+    """How one kind of operation gives its parameters' gradient for each image."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def takes(self, node: Any, slots: tuple[int, ...], layout: Layout) -> bool:
+        """Whether the rule knows this use of the operation; others go to the rule for any operation."""
+
+    @abstractmethod
+    def see(self, visit: Visit) -> Seen:
+        """Take hold of what the operation saved, before the backward pass lets it go."""
 
 
-def rule_for(*types: type[nn.Module]) -> Callable[[type[Rule]], type[Rule]]:
-    """Register the decorated rule for modules of exactly these types."""
+RULES: dict[str, Rule] = {}
+
+
+def rule_for(*operations: str) -> Callable[[type[Rule]], type[Rule]]:
+    """Register the decorated rule for autograd operations of exactly these names."""
 
     def register(kind: type[Rule]) -> type[Rule]:
-        RULES.update(dict.fromkeys(types, kind()))
+        RULES.update(dict.fromkeys(operations, kind()))
         return kind
 
     return register
+
+
+def split(sums: Mapping[int, Tensor | None]) -> dict[int, Tensor]:
+    """`sums` without the slots that nobody asked for."""
+    return {slot: value for slot, value in sums.items() if value is not None}
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
