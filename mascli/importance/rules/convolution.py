@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mascli.importance.layout import Layout
 from mascli.importance.reduction import Pointwise
+from mascli.importance.rules import fused
 from mascli.importance.rules.cost import Convolution, Way, by_fastest_way
-from mascli.importance.rules.products import sum_of_products
+from mascli.importance.rules.products import sum_of_products, sum_one_by_one, uses_fused_kernel
 from mascli.importance.rules.registry import CHUNK_NUMBERS, Rule, Seen, Visit, rule_for
 
 _WEIGHT, _BIAS = 1, 2
@@ -107,21 +108,25 @@ class _Convolution(Seen):
         return cast(Tensor, found[1])
 
     def _by_patches(self, pointwise: Pointwise) -> Tensor:
-        """One matrix product an image: gradient [out, T] times patches [T, in * kh * kw]."""
-        stride, padding, dilation = self._geometry
-        kernel = cast(tuple[int, int], self._weight.shape[2:])
-        images, positions = self.visit.images, self._g.shape[2] * self._g.shape[3]
-        numbers = self._weight[0].numel() * positions * self._rows
-        chunk = max(1, CHUNK_NUMBERS // numbers)
-        total = torch.zeros(len(self._weight), self._weight[0].numel()).to(self._weight)
-        for start in range(0, images, chunk):
-            part = slice(start * self._rows, min(start + chunk, images) * self._rows)
-            a = F.unfold(self._x[part], kernel, dilation, padding, stride)  # [n * rows, in * kh * kw, T]
-            g = self._g[part].flatten(2)  # [n * rows, out, T]
-            if self._rows > 1:
-                a, g = (t.unflatten(0, (-1, self._rows)).transpose(1, 2).flatten(2) for t in (a, g))
-            total += sum_of_products(g.transpose(1, 2), a.transpose(1, 2), pointwise)
-        return total.view_as(self._weight)
+        """One matrix product an image: gradient [out, T] times patches [in * kh * kw, T]."""
+        (stride, padding, dilation), kernel = self._geometry, self._weight.shape[2:]
+        shape = self._weight.shape[0], self._weight[0].numel()
+        if self._g[0, 0].numel() * self._rows == 1 or uses_fused_kernel(self._g, pointwise):
+            a = F.unfold(
+                self._x, cast(tuple[int, int], kernel), dilation, padding, stride
+            )  # [N * rows, in * kh * kw, T]
+            a, g = (t.unflatten(0, (-1, self._rows)).transpose(1, 2).flatten(2) for t in (a, self._g.flatten(2)))
+            total = sum_of_products(g.transpose(1, 2), a.transpose(1, 2), pointwise)
+            return total.reshape(self._weight.shape)
+        padded = F.pad(self._x, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else self._x
+        windows = _windows(padded, tuple(kernel), stride, dilation, tuple(self._g.shape[2:]))
+
+        def matrices(image: int) -> tuple[Tensor, Tensor]:
+            part = slice(image * self._rows, (image + 1) * self._rows)
+            g, a = self._g[part].transpose(0, 1), windows[part].movedim(0, 3)
+            return g.reshape(shape[0], -1), a.reshape(shape[1], -1)
+
+        return sum_one_by_one(self.visit.images, matrices, shape, pointwise).reshape(self._weight.shape)
 
     def _bias(self, images: slice) -> Tensor:
         part = slice(images.start * self._rows, images.stop * self._rows)
@@ -139,7 +144,17 @@ class _Convolution(Seen):
             groups=self._groups,
             rows=self._rows,
             transposed=self._transposed,
+            fused=self._g.is_cuda and fused.available(self._g),
         )
+
+
+def _windows(
+    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], output: tuple[int, ...]
+) -> Tensor:
+    """The input under each place of the kernel for each position, a view: [N, in, kh, kw, oh, ow]."""
+    n, c, h, w = x.stride()
+    steps = (n, c, h * dilation[0], w * dilation[1], h * stride[0], w * stride[1])
+    return x.as_strided((*x.shape[:2], *kernel, *output), steps)
 
 
 @rule_for("ConvolutionBackward0")

@@ -19,10 +19,18 @@ Way = Literal["products", "together", "patches", "alone"]
 
 # Weights of up to so many numbers are faster together: for one image, starting the operation takes
 # longer than the operation.
-SMALL_WEIGHT = 1 << 14
+SMALL_WEIGHT = 1 << 16
 
-# Maps of up to so many positions are faster as patches: the library's kernels are made for large ones.
-FEW_POSITIONS = 64
+# On maps of up to so many positions, patches stay in the cache; on larger ones the library's own
+# kernels are as fast and write no patches.
+SMALL_MAP = 256
+
+# On maps of up to so many positions, a product has hardly anything to add up.
+TINY_MAP = 4
+
+# Beyond so many positions, the library is fast enough on a single image of few channels.
+LARGE_MAP = 1024
+FEW_CHANNELS = 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Convolution:
         output: height and width (or as many dimensions as there are) of the output map.
         point: whether stride is 1 and there is no padding.
         rows: maps an image (1, but for windows).
+        fused: whether products go to the fused kernel.
     """
 
     images: int
@@ -43,6 +52,7 @@ class Convolution:
     groups: int
     rows: int
     transposed: bool
+    fused: bool = False
 
 
 def possible_ways(layer: Convolution) -> tuple[Way, ...]:
@@ -59,17 +69,24 @@ def possible_ways(layer: Convolution) -> tuple[Way, ...]:
 
 def cheapest_way(layer: Convolution) -> Way:
     """The fastest exact way for a layer, by what was measured (`benchmarks/ways.py`)."""
-    kernel, positions = prod(layer.weight[2:]), prod(layer.output)
-    if layer.transposed:
-        return "alone"
-    if kernel == 1 and positions == 1 and layer.point and layer.groups == 1:
-        return "products"
-    depthwise = layer.groups > 1 and layer.weight[1] == 1
-    if layer.rows == 1 and (depthwise or prod(layer.weight) <= SMALL_WEIGHT):
-        return "together"
-    if len(layer.output) == 2 and layer.groups == 1 and positions <= FEW_POSITIONS:
+    ways, weight, positions = possible_ways(layer), prod(layer.weight), prod(layer.output)
+    small = "together" in ways and weight <= SMALL_WEIGHT
+    if layer.fused and ("products" in ways or "patches" in ways):
+        return "products" if "products" in ways else "patches"
+    if "products" in ways:
+        return "together" if small and 1 < positions <= SMALL_MAP // 4 else "products"
+    if layer.groups > 1 or "patches" not in ways:
+        return "together" if small else "alone"
+    if positions == 1 or (prod(layer.weight[2:]) == 1 and positions > SMALL_MAP // 4):
         return "patches"
-    return "alone"
+    if positions <= TINY_MAP:
+        return "together" if small else "alone"
+    if positions <= SMALL_MAP:
+        return "together" if small else "patches"
+    few_channels = layer.weight[1] < FEW_CHANNELS
+    if positions <= LARGE_MAP:
+        return "together" if small and not few_channels else "alone"
+    return "together" if weight <= SMALL_WEIGHT // 4 and not few_channels else "alone"
 
 
 class _Tuning:
