@@ -18,7 +18,9 @@ KINDS: dict[str, type[Common]] = {
     "evaluate.yaml": EvaluateConfig,
 }
 # settings that another one of the same file stands for, or that are for plain weights
-LEFT_OUT = {"val", "data", "task", "out", "order"} | {field.name for field in dataclasses.fields(ModelOptions)}
+LEFT_OUT = {"val", "data", "task", "out", "order", "compat"} | {
+    field.name for field in dataclasses.fields(ModelOptions)
+}
 
 
 def key(field_name: str) -> str:

@@ -82,7 +82,18 @@ OPTIONS: dict[str, Option] = {
     "train-task.task": Option("TASK", "Name of the new task: letters, digits, _ and -."),
     "evaluate.task": Option("TASK", "The task to evaluate (default: the newest, for --data FOLDER)."),
     "all_tasks": Option("", "Measure the answers of all tasks together.", negatable=True),
-    "method": Option("mas", "How importance is measured."),
+    "method": Option("mas|mas-local|ewc|anpyc", "How importance is measured (default: mas)."),
+    "objective": Option(
+        "squared-l2|l1|l2|each-output|entropy|log-likelihood",
+        "What is differentiated, of the answers (default: the method's, squared-l2).",
+    ),
+    "reduction": Option(
+        "abs|square|taylor|batch", "What becomes of each image's gradient before the mean (default: the method's, abs)."
+    ),
+    "labels": Option(
+        "drawn|given", "log-likelihood: labels drawn from the model's own answers, or named by class folders."
+    ),
+    "compat": Option("official|avalanche|facil", "Measure as that implementation of MAS does, and convert its lambda."),
     "limit": Option("N", "Use N images only (default: all)."),
     "estimate.batch_size": Option("N", "Images at a time (default: by the model and the size of its input)."),
     "memory": Option("GB", "Choose the batch size so that a pass keeps about so much in memory."),

@@ -19,6 +19,7 @@ from mascli.config.commands import (
     ModelOptions,
     TrainTaskConfig,
 )
+from mascli.config.methods import method_problems
 from mascli.errors import printable
 from mascli.records import task_name_problem
 
@@ -153,7 +154,7 @@ def _init_problems(config: Common) -> list[str]:
 def _estimate_problems(config: Common) -> list[str]:
     if not isinstance(config, EstimateConfig):
         return []
-    problems = _decay_problems(config)
+    problems = _decay_problems(config) + method_problems(config)
     if config.memory is not None and config.batch_size is not None:
         problems.append("--memory and --batch-size exclude each other: the first chooses the second")
     if config.all_tasks and config.task is not None:

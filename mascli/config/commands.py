@@ -66,7 +66,11 @@ class EstimateConfig(ImageOptions):
     memory: float | None = None
     task: str | None = None
     all_tasks: bool = False
-    method: Literal["mas"] = "mas"
+    method: Literal["mas", "mas-local", "ewc", "anpyc"] | None = None
+    objective: Literal["squared-l2", "l1", "l2", "each-output", "entropy", "log-likelihood"] | None = None
+    reduction: Literal["abs", "square", "taylor", "batch"] | None = None
+    labels: Literal["drawn", "given"] = "drawn"
+    compat: Literal["official", "avalanche", "facil"] | None = None
     limit: int | None = None
     until_reliability: float | None = None
     order: Literal["seeded", "path"] = "seeded"

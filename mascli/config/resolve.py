@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mascli.config.checks import flag_of, path_problems, range_problems
-from mascli.config.commands import Common, EvaluateConfig, InspectConfig, ModelOptions, TrainTaskConfig
+from mascli.config.commands import Common, EstimateConfig, EvaluateConfig, InspectConfig, ModelOptions, TrainTaskConfig
+from mascli.config.methods import COMPAT, settings_of_compat
 from mascli.errors import UsageError, printable
 from mascli.typed import convert
 
@@ -69,9 +70,21 @@ def _settle(
             values[name] = None
     if issubclass(kind, TrainTaskConfig) and values["val"] is not None and not {"val_split"} & {*given, *stored}:
         values["val_split"] = 0.0
+    if issubclass(kind, EstimateConfig) and values["compat"] in COMPAT:
+        _settle_compat(values, {*given, *stored})
     if issubclass(kind, EvaluateConfig | InspectConfig) and values["out"] is not None:
         values["report"], values["out"] = (*(values["report"] or ()), values["out"]), None  # it is all they write
     return kind(**values)
+
+
+def _settle_compat(values: dict[str, Any], said: set[str]) -> None:
+    """Settle what `--compat` stands for where the user does not say otherwise."""
+    settled = settings_of_compat(values["compat"], has_previous=values["previous"] is not None)
+    if values["memory"] is not None:
+        settled.pop("batch_size")
+    if "task" in said:
+        settled.pop("all_tasks", None)
+    values.update({name: value for name, value in settled.items() if name not in said})
 
 
 def _consent_problems(config: Common, file: Path | None) -> list[str]:

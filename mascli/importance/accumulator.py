@@ -13,7 +13,7 @@ PIECE = 1 << 18
 
 
 class Accumulator:
-    """Sums over images for each parameter, and of the objective's values, in float64.
+    """Sums over images for each parameter, and of |F|^2, in float64.
 
     The error then does not grow with the number of images. Where the parameters' device has no
     float64, the sums are kept on the CPU.
@@ -44,7 +44,7 @@ class Accumulator:
 
     @property
     def mean_value(self) -> float:
-        """Mean of the objective over the images: E|F|^2 for the squared norm."""
+        """E|F|^2, the mean squared norm of the outputs over the images."""
         return self.value / self.images
 
     def state(self) -> dict[str, Tensor]:

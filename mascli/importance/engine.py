@@ -14,10 +14,10 @@ from mascli.files.tensors import shared_sha256
 from mascli.importance.accumulator import Accumulator
 from mascli.importance.images import Images
 from mascli.importance.objective import Measure
-from mascli.importance.passes import Surprise, batch_sums
+from mascli.importance.passes import Surprise
 from mascli.importance.plan import Plan
 from mascli.importance.reliability import Halves
-from mascli.importance.trial import tried_plan
+from mascli.importance.sums import planned, sums_of
 from mascli.models.heads import MultiHeadModel, evaluating
 from mascli.records import Reliability
 
@@ -26,7 +26,7 @@ from mascli.records import Reliability
 class Estimate:
     """Importance of each shared parameter: omega, over how many images, and what is known of it.
 
-    `mean_value` is the mean of the objective over the images: E|F|^2 for the squared norm.
+    `mean_value` is E|F|^2, the mean squared norm of the outputs, whatever the objective.
     """
 
     omega: dict[str, Tensor]
@@ -40,7 +40,7 @@ class Estimate:
 class EstimatorState:
     """Everything that an unfinished estimate has added up: `Estimator.load_state` goes on from it to the same bits.
 
-    `sums` and `halves` are tensors by name, `value` the sum of the objective over the images, and
+    `sums` and `halves` are tensors by name, `value` the sum of |F|^2 over the images, and
     `fallback` the parameters that a batch sent to the one-image pass, with the reason.
     """
 
@@ -67,7 +67,7 @@ class Estimator:
     def __init__(self, model: MultiHeadModel, tasks: tuple[str, ...], measure: Measure, seed: int = 0) -> None:
         self._model, self._tasks, self._measure = model, tasks, measure
         self._before = _fingerprint(model)
-        self._total = Accumulator(model.shared_parameters())
+        self._total = Accumulator({})
         self._halves = Halves(model.shared_parameters(), seed)
         self._context = ExitStack()
         self.plan = Plan()
@@ -93,16 +93,17 @@ class Estimator:
             UnsupportedModelError: images of a batch influence each other, or answers are random.
             NumericsError: the model changed itself.
         """
-        self.plan = tried_plan(self._model, images, self._tasks, self._measure)
+        self.plan = planned(self._model, images, self._tasks, self._measure)
         self._check_unchanged()
+        self._total = Accumulator(self._model.shared_parameters())  # after the trial, which needs memory too
 
     def add(self, images: Images) -> None:
         """Add one batch, of at least one image."""
         try:
-            sums, values = batch_sums(self.plan, self._model, images, self._tasks, self._measure)
+            sums, values = sums_of(self.plan, self._model, images, self._tasks, self._measure)
         except Surprise as surprise:
             self.plan = self.plan.falling_back(dict.fromkeys(self.plan.leaves, str(surprise)))
-            sums, values = batch_sums(self.plan, self._model, images, self._tasks, self._measure)
+            sums, values = sums_of(self.plan, self._model, images, self._tasks, self._measure)
         self._total.add(sums, values)
         self._halves.add(sums, len(images))
 

@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge
 
 from mascli.importance.graph import Graph, graph_of
 from mascli.importance.images import Images
-from mascli.importance.objective import Measure
+from mascli.importance.objective import Measure, squared_l2
 from mascli.importance.plan import Plan, Use
 from mascli.importance.reduction import Reduction
 from mascli.importance.reference import reference_sums
@@ -31,7 +31,7 @@ class Surprise(Exception):
 def batch_sums(
     plan: Plan, model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Sum over the images of a batch of |gradient| for each shared parameter, and the values [N].
+    """Sum over the images of a batch of |gradient| for each shared parameter, and |F|^2 of each image [N].
 
     Raises:
         Surprise: the batch did not run as the plan has it.
@@ -52,16 +52,27 @@ def rule_sums(
     Raises:
         Surprise: the batch did not run as the plan has it.
     """
-    values = measure.objective(model(images.pixels, tasks), images.given)
+    outputs = model(images.pixels, tasks)
+    values = measure.objective(outputs, images.given)
+    graph = planned_graph(plan, values)
+    collected = Collected(plan, graph, measure.reduction)
+    backward(values.sum(), graph, plan.uses, plan.deepest, collected.receive)
+    return collected.sums, squared_l2(outputs).detach()
+
+
+def planned_graph(plan: Plan, values: Tensor) -> Graph:
+    """The graph behind the objective's `values` [N], in which the uses have the places that the plan says.
+
+    Raises:
+        Surprise: it is not the graph that the plan was made for.
+    """
     graph = graph_of(values)
     if graph.structure != plan.structure:
         raise Surprise("the network runs other operations for other images")
     for node, use in plan.uses.items():
-        if not all(use.layout.fits(shape, len(images)) for shape in graph.shapes(node)):
+        if not all(use.layout.fits(shape, len(values)) for shape in graph.shapes(node)):
             raise Surprise(f"{graph.name(node)} gets a part of the images, or more than one copy of them")
-    collected = _Collected(plan, graph, measure.reduction)
-    backward(values.sum(), graph, plan.uses, plan.deepest, collected.receive)
-    return collected.sums, values.detach()
+    return graph
 
 
 def backward(
@@ -110,7 +121,7 @@ def backward(
                 receive(node, gradient)
 
 
-class _Collected:
+class Collected:
     """The sums of a batch, from what the backward pass tells of each use.
 
     A use whose parameters have no other goes at once. The others wait for each other: an image's
@@ -122,7 +133,7 @@ class _Collected:
         self._plan, self._graph = plan, graph
         self._reduction = reduction
         self._groups = {node: group for group in plan.groups for node in group[0]}
-        self._waiting: dict[int, Seen] = {}
+        self.waiting: dict[int, Seen] = {}
 
     def receive(self, node: int, gradient: Tensor) -> None:
         """Take in the gradient at the output of a use."""
@@ -136,22 +147,25 @@ class _Collected:
             for slot, total in seen.sum_over_images(pointwise).items():
                 self.sums.update(self._pulled_back([(use, slot, total)], names))
             return
-        self._waiting[node] = seen
-        if nodes <= self._waiting.keys():
-            self._add_together([(self._plan.uses[n], self._waiting.pop(n)) for n in sorted(nodes)], names)
+        self.waiting[node] = seen
+        if nodes <= self.waiting.keys():
+            self._add_together([(self._plan.uses[n], self.waiting.pop(n)) for n in sorted(nodes)], names)
 
     def _add_together(self, parts: list[tuple[Use, Seen]], names: tuple[str, ...]) -> None:
         images = parts[0][1].visit.images
-        leaves = {name: self._parameter(name) for name in names}
-        chunk = max(1, CHUNK_NUMBERS // max(1, sum(leaf.numel() for leaf in leaves.values())))
+        chunk = max(1, CHUNK_NUMBERS // max(1, sum(self._parameter(name).numel() for name in names)))
         for start in range(0, images, chunk):
             stop = min(start + chunk, images)
             each = [(use, seen.per_image(slice(start, stop))) for use, seen in parts]
             for image in range(stop - start):
                 one = [(use, slot, gradients[image]) for use, found in each for slot, gradients in found.items()]
                 for name, gradient in self._pulled_back(one, names).items():
-                    part = self._reduction.of(gradient, leaves[name])
-                    self.sums[name] = self.sums[name].add_(part) if name in self.sums else part
+                    self.take(name, start + image, gradient)
+
+    def take(self, name: str, image: int, gradient: Tensor) -> None:
+        """Take in the gradient of one image, which may be changed."""
+        part = self._reduction.of(gradient, self._parameter(name))
+        self.sums[name] = self.sums[name].add_(part) if name in self.sums else part
 
     def _pulled_back(self, parts: list[tuple[Use, int, Tensor]], names: tuple[str, ...]) -> dict[str, Tensor]:
         """From gradients at the inputs of operations to gradients of the parameters that these are made of."""
@@ -170,8 +184,8 @@ class _Collected:
             edges, gradients = zip(*rest, strict=True)
             pulled = torch.autograd.grad(edges, leaves, gradients, retain_graph=True, allow_unused=True)
             for name, gradient in zip(names, pulled, strict=True):
-                if gradient is not None:
-                    _add_to(found, name, gradient)
+                if gradient is not None:  # a copy: autograd may give two parameters one tensor
+                    _add_to(found, name, gradient.clone())
         return {name: gradient.contiguous() for name, gradient in found.items()}
 
     def _parameter(self, name: str) -> Tensor:

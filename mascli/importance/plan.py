@@ -61,6 +61,7 @@ class Plan:
         leaves: the place of each shared parameter in the graph.
         fallback: parameters that need one pass an image, with the reason.
         unused: parameters that get no gradient in an evaluation pass, or are frozen.
+        way: one way of computing for all parameters that needs no rules; empty where there are rules.
     """
 
     structure: tuple[Any, ...] = ()
@@ -70,6 +71,7 @@ class Plan:
     leaves: Mapping[str, int] = field(default_factory=dict)
     fallback: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    way: str = ""
 
     def counts(self) -> dict[str, int]:
         """How many parameter tensors each way of computing is responsible for.
@@ -82,7 +84,7 @@ class Plan:
     def _ways(self) -> dict[str, str]:
         if self.fallback:
             return dict.fromkeys([*self.leaves, *self.fallback], "one image at a time")
-        ways = {}
+        ways = dict.fromkeys(self.leaves, self.way) if self.way else {}
         for use in self.uses.values():
             ways.update(dict.fromkeys(use.names, use.rule.name))
         return ways

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mascli.importance.images import Images
-from mascli.importance.objective import Measure, Objective
+from mascli.importance.objective import Measure, Objective, squared_l2
 from mascli.models.heads import MultiHeadModel
 
 
@@ -19,30 +19,31 @@ def image_gradients(
     """The gradient of one image's objective for every shared parameter, None for one unused or frozen.
 
     Args:
-        image: one preprocessed image [1, C, H, W].
+        image: one preprocessed image [1, C, H, W]; of several, the gradient is that of the sum.
 
     Returns:
-        The gradients by parameter name, and the objective's value [1].
+        The gradients by parameter name, and |F|^2 of each image.
     """
     parameters = model.shared_parameters()
-    value = objective(model(image.pixels, tasks), image.given)
+    outputs = model(image.pixels, tasks)
+    value = objective(outputs, image.given)
     trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     found = torch.autograd.grad(value.sum(), list(trained.values()), allow_unused=True) if trained else ()
     gradients = dict(zip(trained, found, strict=True))
-    return {name: gradients.get(name) for name in parameters}, value.detach()
+    return {name: gradients.get(name) for name in parameters}, squared_l2(outputs).detach()
 
 
 def reference_sums(
     model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Sum over images of |gradient| (or another reduction) for every shared parameter, and the values [N]."""
+    """Sum over images of |gradient| (or another reduction) for every shared parameter, and |F|^2 of each image [N]."""
     parameters = model.shared_parameters()
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    values = []
+    norms = []
     for image in images.split(1):
-        gradients, value = image_gradients(model, image, tasks, measure.objective)
+        gradients, norm = image_gradients(model, image, tasks, measure.objective)
         for name, gradient in gradients.items():
             if gradient is not None:
                 sums[name] += measure.reduction.of(gradient.clone(), parameters[name])
-        values.append(value)
-    return sums, torch.cat(values)
+        norms.append(norm)
+    return sums, torch.cat(norms)

@@ -6,7 +6,7 @@ use that nobody thought of falls back instead of being wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -43,7 +43,9 @@ def tried_plan(model: MultiHeadModel, images: Images, tasks: tuple[str, ...], me
     for name, parameter in model.shared_parameters().items():
         if parameter.is_complex():
             raise UnsupportedModelError(f"parameter {name} is complex, and importance is for real ones")
-    images, measure = trial_images(images), replace(measure, reduction=ABS)
+    # a reduction that needs each image's gradient is tried on the way that gives it
+    reduction = replace(ABS, pointwise=ABS.pointwise if measure.reduction.pointwise else None)
+    images, measure = trial_images(images), replace(measure, reduction=reduction)
     refuse_mixed_images(model, images, tasks)
     expected = _expected(model, images, tasks, measure)
     used = {name: model.shared_parameters()[name] for name, value in expected.items() if value is not None}
@@ -192,18 +194,18 @@ def _expected(
     model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure
 ) -> dict[str, Tensor | None]:
     """Sum over `images` of |gradient| by the reference, None for a parameter without one."""
+    sums: dict[str, Tensor | None] = {}
     try:
-        gradients = [image_gradients(model, image, tasks, measure.objective)[0] for image in images.split(1)]
+        for image in images.split(1):
+            gradients, _ = image_gradients(model, image, tasks, measure.objective)
+            for name, gradient in gradients.items():
+                known = sums.get(name)
+                sums[name] = known if gradient is None else gradient.abs() if known is None else known + gradient.abs()
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UnsupportedModelError(f"the network's answers cannot be differentiated ({reason})") from error
-    return {name: _absolute_sum([gradient[name] for gradient in gradients]) for name in gradients[0]}
+    return sums
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-2, atol=1e-2 * float(other.abs().mean()) + 1e-12, equal_nan=True)
-
-
-def _absolute_sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    found = [gradient.abs() for gradient in gradients if gradient is not None]
-    return torch.stack(found).sum(0) if found else None

@@ -10,9 +10,7 @@ import torch
 from mascli.errors import NumericsError
 from mascli.importance.images import Images
 from mascli.importance.objective import Measure
-from mascli.importance.passes import batch_sums
-from mascli.importance.reference import reference_sums
-from mascli.importance.trial import tried_plan
+from mascli.importance.sums import planned, slow_sums_of, sums_of
 from mascli.models.heads import MultiHeadModel, evaluating
 
 # Largest difference of a network's importance in float64, as a part of each tensor's maximum.
@@ -44,9 +42,9 @@ def verify(model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measur
     given = None if images.given is None else images.given.cpu()
     images = Images(images.pixels.to("cpu", torch.float64), given)
     with evaluating(exact):
-        plan = tried_plan(exact, images, tasks, measure)
-        fast, _ = batch_sums(plan, exact, images, tasks, measure)
-        slow, _ = reference_sums(exact, images, tasks, measure)
+        plan = planned(exact, images, tasks, measure)
+        fast, _ = sums_of(plan, exact, images, tasks, measure)
+        slow, _ = slow_sums_of(plan, exact, images, tasks, measure)
     floor = NOTHING * max((float(value.max()) for value in slow.values() if value.numel()), default=0.0)
     worst = Verified(len(images), 0.0, next(iter(slow), ""))
     for name, value in slow.items():

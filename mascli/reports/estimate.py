@@ -45,6 +45,8 @@ class EstimateResult:
     and `layers` describe the file. `rules` counts parameters a rule, `fallback` names parameters
     measured the slow way with the reason, `unused` those outside the evaluation pass.
     `unreadable` holds (file, reason). `reliability` is that of the images measured now.
+    `lambda_factor` times a lambda of the implementation `compat` is the lambda to use here.
+    `activations` names what follows each parameter's layer, where layers are measured on their own.
     """
 
     out: str
@@ -65,10 +67,16 @@ class EstimateResult:
     images_per_second: float
     reliability: Reliability | None = None
     verified: VerifiedFacts | None = None
+    objective: str = "squared-l2"
+    reduction: str = "abs"
+    compat: str | None = None
+    lambda_factor: float | None = None
+    activations: dict[str, str] | None = None
 
 
 MOST_LAYERS = 12
 LOW_RELIABILITY = 0.9
+_WITHOUT_RULES = ("unused", "one image at a time", "one gradient a batch")
 
 
 def estimate_report(result: EstimateResult) -> Report:
@@ -77,7 +85,7 @@ def estimate_report(result: EstimateResult) -> Report:
     facts = Facts(
         (
             ("omega", f"{result.out} ({plural(result.contributions, 'estimate')})"),
-            ("measured", f"{result.method}, answers of {', '.join(result.heads)}, {images}"),
+            ("measured", f"{_measure(result)}, answers of {', '.join(result.heads)}, {images}"),
             ("mean squared norm", f"{number(result.mean_squared_norm)} (of the outputs: the scale of the estimate)"),
             *reliability_facts(result.reliability),
             *_verified_facts(result.verified),
@@ -102,8 +110,15 @@ def _verified_facts(verified: VerifiedFacts | None) -> tuple[tuple[str, str], ..
     return (("verified", f"on {images} in float64: largest error {verified.error:.1e} of a maximum{where}"),)
 
 
+def _measure(result: EstimateResult) -> str:
+    """The method; its objective and reduction too, where they are not the usual ones of `mas`."""
+    if result.method == "mas" and (result.objective, result.reduction) == ("squared-l2", "abs"):
+        return result.method
+    return f"{result.method} ({result.objective}, {result.reduction})"
+
+
 def _way(rule: str, tensors: int) -> str:
-    how = {"unused": "unused", "one image at a time": "one image at a time"}.get(rule, f"by the {rule} rule")
+    how = rule if rule in _WITHOUT_RULES else f"by the {rule} rule"
     return f"{count(tensors)} {how}"
 
 

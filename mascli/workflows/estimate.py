@@ -52,6 +52,8 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     previous = read_bound_omega(config.previous, opened) if config.previous else None
     files = list_images(config.data).files
     measured = settled_measure(config, opened, tasks, files)
+    if (note := measured.note()) is not None:
+        observer.note(note)
     source = _source(config, opened, tasks, measured, files, device, observer)
     unfinished = Unfinished(config.out, _settings(config, opened, tasks, measured, source))
     verified = _verified(config, opened, tasks, measured, source, observer)
@@ -76,7 +78,7 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     )
     written = _write(config, record, found, previous, observer)
     unfinished.remove()
-    return _result(config, written, found, source, position, opened, seconds, verified)
+    return _result(config, written, found, measured, source, position, opened, seconds, verified)
 
 
 def answering_tasks(config: EstimateConfig, opened: Opened) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def _source(
         most = usual_batch_size(each, None if config.memory is None else config.memory * 1e9)
         if config.memory is not None:
             observer.note(f"--memory chose batches of {most}; with another size the last bits of the omega may differ")
-    source.split(most)
+    source.split(most, exactly=measured.by_batch)
     return source
 
 
@@ -213,6 +215,7 @@ def _result(
     config: EstimateConfig,
     record: OmegaRecord,
     found: Estimate,
+    measured: Measured,
     source: ImageSource,
     position: Position,
     opened: Opened,
@@ -225,6 +228,11 @@ def _result(
     return EstimateResult(
         out=str(config.out),
         method=record.method,
+        objective=measured.objective,
+        reduction=measured.reduction,
+        compat=measured.compat,
+        lambda_factor=measured.lambda_factor,
+        activations=measured.activations(found.plan),
         heads=record.contributions[-1].heads,
         images=found.images,
         unreadable=tuple((str(source.files[place]), why) for place, why in sorted(position.unreadable.items())),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mascli.data.loader import Batch, ImageReader, normalize
-from mascli.errors import DataError
+from mascli.errors import DataError, printable
 from mascli.importance.batch_size import even_batches
 from mascli.importance.engine import Estimate, Estimator
 from mascli.importance.images import Images
@@ -45,9 +45,9 @@ class ImageSource:
         self.batch_size = 1
         self._preprocessing, self._device, self._given = preprocessing, device, given
 
-    def split(self, most: int) -> None:
-        """Make an even number of batches of at most `most` images."""
-        self.batch_size = even_batches(len(self.order), most)
+    def split(self, most: int, *, exactly: bool = False) -> None:
+        """Make an even number of batches of at most `most` images, or batches of `most` if `exactly`."""
+        self.batch_size = most if exactly else even_batches(len(self.order), most)
 
     def first(self, most: int) -> Images:
         """The first `most` readable images of the order."""
@@ -97,6 +97,7 @@ def measure_images(
             advance(position.next - before)
             if stop.is_set():
                 unfinished.save(estimator, position)
+                observer.note(f"{estimator.images} images are kept in {printable(unfinished.path)}: --resume goes on")
                 raise KeyboardInterrupt
             unfinished.save_in_time(estimator, position)
             if until is not None and estimator.halves_are_even:

@@ -19,6 +19,7 @@ from mascli.config import (
     MergeConfig,
     TrainTaskConfig,
 )
+from mascli.config.methods import chosen
 from mascli.data.folders import labelled_folder, labels_for, list_images
 from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
 from mascli.files.binding import check_binding
@@ -28,6 +29,7 @@ from mascli.files.tensor_file import Header, output_problem, read_array, read_he
 from mascli.models.spec import check_model_spec, parse_model_spec
 from mascli.records import CheckpointRecord, task_name_problem
 from mascli.workflows.chosen_folders import data_arguments, evaluation_folders, training_folder
+from mascli.workflows.given_labels import check_classes, labels_by_folder
 from mascli.workflows.settled import check_task, learning_rate, settled_preprocessing, task_names
 
 # A file that marks a folder as one that a demo has made.
@@ -68,7 +70,19 @@ def check_estimate(config: EstimateConfig) -> None:
         check_task(config.task, names, config.checkpoint)
     if config.previous is not None:
         _check_omega(config.previous, record, config.checkpoint)
-    list_images(config.data)
+    _check_method(config, record, names)
+
+
+def _check_method(config: EstimateConfig, record: CheckpointRecord | None, names: tuple[str, ...]) -> None:
+    """Check what the images and the heads must be like for what is measured."""
+    files, objective = list_images(config.data).files, chosen(config).objective
+    if record is None:  # plain weights: their classes are known once they are read
+        return
+    asked = (config.task,) if config.task is not None else names if config.all_tasks else names[-1:]
+    classes = {task.name: task.classes for task in record.tasks if task.name in asked}
+    check_classes(objective, classes)
+    if config.labels == "given":
+        labels_by_folder(config.data, files, classes)
 
 
 def check_train_task(config: TrainTaskConfig) -> None:

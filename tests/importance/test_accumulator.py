@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mascli.importance.accumulator import IMAGES_PER_SUM, Accumulator
+from mascli.importance.accumulator import Accumulator
 
 
 def test_a_long_sum_stays_exact_where_plain_float32_does_not() -> None:
@@ -28,8 +28,16 @@ def test_parameters_without_a_part_are_zero() -> None:
     assert total.mean_value == 3.0
 
 
-def test_float64_sums_do_not_share_memory_with_what_comes_later() -> None:
-    total = Accumulator({"p": torch.zeros(1, dtype=torch.float64)})
-    for _ in range(2):
-        total.add({"p": torch.full((1,), 2.0, dtype=torch.float64)}, torch.ones(IMAGES_PER_SUM))
-    assert float(total.mean()["p"]) == 4.0 / (2 * IMAGES_PER_SUM)
+def test_it_continues_from_its_state_to_the_same_bits() -> None:
+    parts = [{"p": torch.rand(300_000, generator=torch.Generator().manual_seed(n))} for n in range(4)]
+    whole, first, second = (Accumulator(parts[0]) for _ in range(3))
+    for part in parts:
+        whole.add(part, torch.ones(2))
+    for part in parts[:2]:
+        first.add(part, torch.ones(2))
+    second.load_state({name: sums.clone() for name, sums in first.state().items()}, first.images, first.value)
+    for part in parts[2:]:
+        second.add(part, torch.ones(2))
+    assert torch.equal(second.mean()["p"], whole.mean()["p"])
+    assert (second.images, second.mean_value) == (whole.images, whole.mean_value) == (8, 1.0)
+    assert not torch.equal(first.mean()["p"], whole.mean()["p"])  # negative control

@@ -39,8 +39,9 @@ def sum_of_products(g: Tensor, a: Tensor, pointwise: Pointwise) -> Tensor:
     if g.shape[1] == 1:
         return pointwise(g[:, 0].clone()).t() @ pointwise(a[:, 0].clone())
     if uses_fused_kernel(g, pointwise):
-        reduction = "abs" if pointwise is ABS.pointwise else "square"
-        return fused.sum_of_products(g[:, None], a[:, None], reduction=reduction)[0].to(g.dtype)
+        return fused.sum_of_products(
+            g[:, None], a[:, None], reduction="abs" if pointwise is ABS.pointwise else "square"
+        )[0].to(g.dtype)
     if rows * columns <= SMALL_NUMBERS:
         chunk = max(1, BLOCK_NUMBERS // (rows * columns))
         parts = zip(g.split(chunk), a.split(chunk), strict=True)
