@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from torch import Tensor
@@ -133,6 +133,8 @@ class Estimator:
                     f"the importance of {name} is not finite: the model's outputs or gradients overflow on these "
                     "images; check the weights and the preprocessing (mascli inspect)"
                 )
+        unused = tuple(name for name in self.plan.unused if not omega[name].any())
+        self.plan = replace(self.plan, unused=unused)
         return Estimate(omega, self.images, self._total.mean_value, self.plan, self.reliability())
 
     def state(self) -> EstimatorState:

@@ -89,7 +89,7 @@ def backward(
         keep: keep what the graph saved, for another pass.
 
     Raises:
-        Surprise: a tensor that the backward pass needs was overwritten, or an operation has several outputs.
+        Surprise: an operation has several outputs, or the pass fails, as where a tensor was overwritten.
     """
 
     def hook(node: int) -> Callable[[tuple[Tensor | None, ...]], None]:
@@ -103,22 +103,30 @@ def backward(
 
         return arrived
 
-    handles = [graph.nodes[node].register_prehook(hook(node)) for node in uses if node not in deepest]
     ends = sorted(deepest)
+    if not ends:
+        return
+    handles = [graph.nodes[node].register_prehook(hook(node)) for node in uses if node not in deepest]
     try:
         edges = [GradientEdge(graph.nodes[node], 0) for node in ends]
         arrived = torch.autograd.grad(value, edges, allow_unused=True, retain_graph=keep)
-    except RuntimeError as error:
-        if "modified by an inplace operation" in str(error):
-            raise Surprise("a tensor that the backward pass needs is overwritten") from error
+        with torch.no_grad():
+            for node, gradient in zip(ends, arrived, strict=True):
+                if gradient is not None:
+                    receive(node, gradient)
+    except torch.OutOfMemoryError:
         raise
+    except RuntimeError as error:
+        raise Surprise(_reason(error)) from error
     finally:
         for handle in handles:
             handle.remove()
-    with torch.no_grad():
-        for node, gradient in zip(ends, arrived, strict=True):
-            if gradient is not None:
-                receive(node, gradient)
+
+
+def _reason(error: RuntimeError) -> str:
+    if "modified by an inplace operation" in str(error):
+        return "a tensor that the backward pass needs is overwritten"
+    return f"the backward pass of a batch fails ({str(error).strip().splitlines()[0].rstrip('.')})"
 
 
 class Collected:

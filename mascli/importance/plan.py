@@ -141,6 +141,13 @@ def find_uses(graphs: tuple[Graph, Graph], leaves: Mapping[str, int]) -> dict[in
     return {node: tuple(slots) for node, slots in found.items()}
 
 
+def image_places(graphs: tuple[Graph, Graph], leaves: Mapping[str, int]) -> list[int]:
+    """The places of all operations on what comes from images, by other operations."""
+    graph, sources = graphs[0], _sources(graphs, leaves)
+    inputs = [[child for child, _ in graph.inputs(place) if child >= 0] for place in range(len(sources))]
+    return [place for place, children in enumerate(inputs) if any(sources[child] is None for child in children)]
+
+
 def leaves_of(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, int]:
     """The place of each of `parameters` in the graph, of those that are in it."""
     names = {id(parameter): name for name, parameter in parameters.items()}

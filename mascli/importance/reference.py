@@ -29,7 +29,8 @@ def image_gradients(
     value = objective(outputs, image.given)
     trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     found = torch.autograd.grad(value.sum(), list(trained.values()), allow_unused=True) if trained else ()
-    gradients = dict(zip(trained, found, strict=True))
+    dense = (g.to_dense() if g is not None and g.layout != torch.strided else g for g in found)
+    gradients = dict(zip(trained, dense, strict=True))
     return {name: gradients.get(name) for name in parameters}, squared_l2(outputs).detach()
 
 

@@ -20,9 +20,10 @@ from mascli.importance.images import Images
 from mascli.importance.layout import Layout, agrees, image_dimension, layouts
 from mascli.importance.objective import Measure
 from mascli.importance.passes import Surprise, backward, rule_sums
-from mascli.importance.plan import Plan, find_uses, leaves_of, make_plan, no_other_below
+from mascli.importance.plan import Plan, find_uses, image_places, leaves_of, make_plan, no_other_below
 from mascli.importance.reduction import ABS
 from mascli.importance.reference import image_gradients
+from mascli.importance.routing import picks_images
 from mascli.models.heads import MultiHeadModel
 
 # Two images could pass for two crops, or two time steps, of one.
@@ -129,6 +130,10 @@ def _plan_that_agrees(
     graphs = graph_of(values[0]), graph_of(values[1])
     if graphs[0].structure != graphs[1].structure:
         return Plan(fallback=dict.fromkeys(used, "the network runs other operations for other images"))
+    dependent = image_places(graphs, leaves_of(graphs[0], used))
+    picking = picks_images(graphs, sizes, dependent)
+    if picking is not None:
+        return Plan(fallback=dict.fromkeys(used, f"{picking} may pick images by what is in them"))
     try:
         layouts = _layouts(values[0], graphs, sizes, used)
         plan = make_plan(graphs, used, layouts, frozenset())
@@ -137,8 +142,8 @@ def _plan_that_agrees(
             distrusted = frozenset(node for node, use in plan.uses.items() if wrong.keys() & set(use.names))
             plan = make_plan(graphs, used, layouts, distrusted)
             wrong = _disagreements(plan, model, images, tasks, measure, expected)
-    except Surprise as surprise:
-        return Plan(fallback=dict.fromkeys(used, str(surprise)))
+    except (Surprise, RuntimeError) as problem:
+        return Plan(fallback=dict.fromkeys(used, str(problem).strip().splitlines()[0]))
     return plan.falling_back(wrong)
 
 
