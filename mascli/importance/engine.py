@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+import torch
 from torch import Tensor
 
-from mascli.errors import DataError, NumericsError
+from mascli.errors import DataError, NumericsError, UsageError
 from mascli.files.tensors import shared_sha256
 from mascli.importance.accumulator import Accumulator
 from mascli.importance.images import Images
@@ -100,12 +101,20 @@ class Estimator:
     def add(self, images: Images) -> None:
         """Add one batch, of at least one image."""
         try:
-            sums, values = sums_of(self.plan, self._model, images, self._tasks, self._measure)
-        except Surprise as surprise:
-            self.plan = self.plan.falling_back(dict.fromkeys(self.plan.leaves, str(surprise)))
-            sums, values = sums_of(self.plan, self._model, images, self._tasks, self._measure)
+            sums, values = self._sums_of(images)
+        except torch.OutOfMemoryError as error:
+            raise UsageError(
+                f"the device has no memory for {len(images)} images at a time: give a smaller --batch-size"
+            ) from error
         self._total.add(sums, values)
         self._halves.add(sums, len(images))
+
+    def _sums_of(self, images: Images) -> tuple[dict[str, Tensor], Tensor]:
+        try:
+            return sums_of(self.plan, self._model, images, self._tasks, self._measure)
+        except Surprise as surprise:
+            self.plan = self.plan.falling_back(dict.fromkeys(self.plan.leaves, str(surprise)))
+            return sums_of(self.plan, self._model, images, self._tasks, self._measure)
 
     @property
     def halves_are_even(self) -> bool:

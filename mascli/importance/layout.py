@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -36,6 +37,14 @@ class Layout:
         split: Tensor = tensor.unflatten(self.dim, (self.before, self.images(shape), self.after))
         return split.movedim(self.dim + 1, 0).flatten(self.dim + 1, self.dim + 2)
 
+    def alone(self, tensor: Tensor, image: int) -> Tensor:
+        """`tensor` at the part of one image, zero elsewhere."""
+        sizes = self.before, self.images(tensor.shape), self.after
+        found = torch.zeros_like(tensor)
+        part, own = (each.unflatten(self.dim, sizes).select(self.dim + 1, image) for each in (found, tensor))
+        part.copy_(own)
+        return found
+
     def image_major(self, tensor: Tensor) -> Tensor:
         """`tensor`, whose images are in dimension 0, with the `after` rows of an image together: [N * rows, ...]."""
         return tensor if self.before == 1 else self.by_image(tensor).flatten(0, 1)
@@ -60,10 +69,7 @@ def layouts(dim: int, each: int) -> list[Layout]:
     return [Layout(dim, before, each // before) for before in [*usual, *divisors[1:-1]]]
 
 
-def agrees(layout: Layout, gradients: Sequence[Tensor]) -> bool:
-    """Whether the gradient of each image's value is zero outside that image's part."""
-    for image, gradient in enumerate(gradients):
-        parts = layout.by_image(gradient)
-        if any(bool(parts[other].any()) for other in range(len(parts)) if other != image):
-            return False
-    return True
+def agrees(layout: Layout, gradient: Tensor, image: int) -> bool:
+    """Whether the gradient of the value of one image is zero outside that image's part."""
+    parts = layout.by_image(gradient)
+    return not any(bool(parts[other].any()) for other in range(len(parts)) if other != image)

@@ -192,8 +192,7 @@ class _Stepped(Seen):
     def per_image(self, images: slice) -> dict[int, Tensor]:
         visit, found = self.visit, defaultdict[int, list[Tensor]](list)
         for image in range(visit.images)[images]:
-            alone = torch.zeros_like(visit.gradient)
-            visit.layout.by_image(alone)[image] = visit.layout.by_image(visit.gradient)[image]
+            alone = visit.layout.alone(visit.gradient, image)
             others = [None] * (len(visit.node._input_metadata) - 1)  # of its outputs
             gradients = visit.node(alone, *others)
             for slot, shape in zip(visit.slots, visit.shapes, strict=True):

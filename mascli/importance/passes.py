@@ -57,6 +57,8 @@ def rule_sums(
     graph = planned_graph(plan, values)
     collected = Collected(plan, graph, measure.reduction)
     backward(values.sum(), graph, plan.uses, plan.deepest, collected.receive)
+    if collected.waiting:
+        raise Surprise("an operation gets no gradient")
     return collected.sums, squared_l2(outputs).detach()
 
 
@@ -70,7 +72,7 @@ def planned_graph(plan: Plan, values: Tensor) -> Graph:
     if graph.structure != plan.structure:
         raise Surprise("the network runs other operations for other images")
     for node, use in plan.uses.items():
-        if not all(use.layout.fits(shape, len(values)) for shape in graph.shapes(node)):
+        if not use.layout.fits(graph.shapes(node)[0], len(values)):
             raise Surprise(f"{graph.name(node)} gets a part of the images, or more than one copy of them")
     return graph
 
@@ -116,14 +118,16 @@ def backward(
                     receive(node, gradient)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
+    except Surprise:
+        raise
+    except Exception as error:  # whatever a function's own backward pass may raise when it runs again
         raise Surprise(_reason(error)) from error
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     if "modified by an inplace operation" in str(error):
         return "a tensor that the backward pass needs is overwritten"
     return f"the backward pass of a batch fails ({str(error).strip().splitlines()[0].rstrip('.')})"
@@ -181,10 +185,11 @@ class Collected:
         places = {self._plan.leaves[name]: name for name in names}
         for use, slot, gradient in parts:
             child, output = graph.inputs(use.node)[slot]
+            while graph.name(child) in ("TBackward0", "ToCopyBackward0"):
+                gradient = gradient.t() if graph.name(child) == "TBackward0" else gradient
+                child, output = graph.inputs(child)[0]
             if child in places:
                 _add_to(found, places[child], gradient)
-            elif graph.name(child) == "TBackward0" and graph.inputs(child)[0][0] in places:
-                _add_to(found, places[graph.inputs(child)[0][0]], gradient.t())
             else:
                 rest.append((GradientEdge(graph.nodes[child], output), gradient))
         if rest:

@@ -23,7 +23,19 @@ from mascli.importance.rules import ANY_OPERATION, RULES, Rule
 REARRANGING = frozenset(
     f"{name}Backward0"
     for name in (
-        *("T", "Transpose", "Permute", "View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze", "Clone", "Alias"),
+        *(
+            "T",
+            "Transpose",
+            "Permute",
+            "View",
+            "UnsafeView",
+            "ReshapeAlias",
+            "ToCopy",
+            "Unsqueeze",
+            "Squeeze",
+            "Clone",
+            "Alias",
+        ),
         *("Slice", "Select", "Split", "SplitWithSizes", "Unbind"),
     )
 )

@@ -11,10 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 # Changes a tensor of gradients in place, number by number, and returns it.
 Pointwise = Callable[[Tensor], Tensor]
+
+
+def sum_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype to add up in: the tensor's own, but at least float32."""
+    return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ use that nobody thought of falls back instead of being wrong.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 import torch
@@ -32,15 +33,38 @@ TRIAL_IMAGES = 3
 # Relative L1 difference to the reference beyond which a rule is not believed: far above float32
 # noise, far below any real mistake.
 TOLERANCE = 1e-2
+DISAGREES = "the rules do not give the reference's gradient here"
 
 
 def tried_plan(model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure) -> Plan:
     """A plan for `model`, in eval mode, that gave the reference's importance for some of `images` [n, C, H, W].
 
+    What fails in float32 gets a second opinion in float64: in a deep network, rounding alone can look
+    like a wrong rule, or like images that influence each other.
+
     Raises:
         UnsupportedModelError: the answer for an image is random, or depends on the other images of
             its batch, or cannot be differentiated; or a parameter is complex.
     """
+    doubt: UnsupportedModelError | Plan
+    try:
+        doubt = _tried(model, images, tasks, measure)
+        if DISAGREES not in doubt.fallback.values():
+            return doubt
+    except UnsupportedModelError as error:
+        doubt = error
+    hooked = any(parameter._backward_hooks for parameter in model.parameters())  # a copy would lose these
+    if images.pixels.dtype != torch.float64 and images.pixels.device.type != "mps" and not hooked:
+        with suppress(RuntimeError, TypeError):  # of a network that cannot be copied, or not run in float64
+            exact = copy.deepcopy(model).double()
+            return _tried(exact, Images(images.pixels.double(), images.given), tasks, measure)
+    if isinstance(doubt, UnsupportedModelError):
+        raise doubt
+    return doubt
+
+
+def _tried(model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure) -> Plan:
+    """The same in the model's own precision."""
     for name, parameter in model.shared_parameters().items():
         if parameter.is_complex():
             raise UnsupportedModelError(f"parameter {name} is complex, and importance is for real ones")
@@ -153,19 +177,18 @@ def _layouts(
     """Where the images are in the output of each use that can tell them apart."""
     graph = graphs[0]
     uses = find_uses(graphs, leaves_of(graph, used))
-    gradients: dict[int, list[Tensor]] = {node: [] for node in uses}
-    ends = no_other_below(graph, uses)
-    for value in values:
-        backward(value, graph, uses, ends, lambda node, gradient: gradients[node].append(gradient.clone()), keep=True)
-    found = {}
+    fitting: dict[int, list[Layout]] = {}
     for node in uses:
         grown = image_dimension(graphs[0].shapes(node)[0], graphs[1].shapes(node)[0], sizes)
-        if grown is not None:
-            fitting = (layout for layout in layouts(*grown) if agrees(layout, gradients[node]))
-            layout = next(fitting, None)
-            if layout is not None:
-                found[node] = layout
-    return found
+        fitting[node] = layouts(*grown) if grown is not None else []
+    ends = no_other_below(graph, uses)
+    for image, value in enumerate(values):
+
+        def narrow(node: int, gradient: Tensor, image: int = image) -> None:
+            fitting[node] = [layout for layout in fitting[node] if agrees(layout, gradient, image)]
+
+        backward(value, graph, uses, ends, narrow, keep=True)
+    return {node: fits[0] for node, fits in fitting.items() if fits}
 
 
 def _disagreements(
@@ -184,14 +207,15 @@ def _disagreements(
     except Surprise as surprise:
         return dict.fromkeys(plan.leaves, str(surprise))
     means = {name: float(value.mean()) for name, value in expected.items() if value is not None and value.numel()}
-    floor = 1e-6 * max(means.values(), default=0.0)
+    rounding = max((torch.finfo(value.dtype).eps for value in expected.values() if value is not None), default=0.0)
+    floor = 10 * rounding * max(means.values(), default=0.0)
     wrong = {}
     for name, mean in means.items():
         value = expected[name]
         assert value is not None
         difference = float((sums.get(name, torch.zeros_like(value)) - value).abs().mean())
         if not difference <= TOLERANCE * mean + floor:
-            wrong[name] = "the rules do not give the reference's gradient here"
+            wrong[name] = DISAGREES
     return wrong
 
 

@@ -2,100 +2,97 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from cases import NETWORKS, Chunked, FrozenTrunk, OverwrittenLater, Routed, TimeFirst
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judge import EXACT, assert_exact, definition, errors, estimated, images, relative_l1, wrapped
+from odd_functions import FUNCTIONS
+from odd_layers import LAYERS
+from odd_networks import ROW, network, quantised, rows, weights
+from odd_structures import STRUCTURE
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mascli.errors import DataError, NumericsError, UnsupportedModelError
-from mascli.importance.engine import estimate_importance
-from mascli.importance.objective import squared_l2
-from mascli.importance.reference import reference_sums
-from mascli.importance.rules import RULES
+from mascli.importance.objective import Measure
 from mascli.models.heads import MultiHeadModel
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
+
+ALL = NETWORKS | FUNCTIONS | STRUCTURE | LAYERS
+
+# What goes one image at a time, and the reason that the plan gives. `docs/rules.md` lists the same.
+FALLING_BACK = {
+    "one parameter in two inputs": "the rules do not give the reference's gradient here",
+    "custom function of two outputs": "SumAndProductBackward has several outputs",
+    "hook on a parameter": "the rules do not give the reference's gradient here",
+    "an operation for each image": "the network runs other operations for other images",
+    "images reordered": "the images are not told apart at ConvolutionBackward0",
+    "embedding scaled by frequency": "the rules do not give the reference's gradient here",
+}
+# The library runs these in one operation of several outputs, in float32 alone.
+FALLING_BACK_IN_FLOAT32: set[str] = set()
 
 
-def wrapped(network: nn.Module, dtype: torch.dtype = torch.float64) -> MultiHeadModel:
-    model = MultiHeadModel(network, "", torch.zeros(2, 3, 8, 8))
-    model.import_head("base")
-    model.add_head("new", 5)
-    return model.to(dtype).eval()
+@pytest.mark.parametrize("name", ALL)
+def test_every_network_equals_the_definition(name: str) -> None:
+    torch.manual_seed(0)
+    model, batch = wrapped(ALL[name]()), images(5)
+    estimate = estimated(model, batch.split(3))
+    expected = definition(model, batch)
+    assert set(expected) == {n for n, _ in model.network.named_parameters() if not n.startswith(f"{model.classifier}.")}
+    assert_exact(estimate, expected)
+    assert set(estimate.plan.fallback.values()) == ({FALLING_BACK[name]} if name in FALLING_BACK else set())
+    assert {name for name in estimate.plan.unused if expected[name].any()} == set()
 
 
-def images(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
-
-
-def reference(model: MultiHeadModel, batch: Tensor, tasks: tuple[str, ...]) -> dict[str, Tensor]:
-    sums, _ = reference_sums(model, batch, tasks, squared_l2)
-    return {name: total / len(batch) for name, total in sums.items()}
-
-
-@pytest.mark.parametrize("tasks", [("base",), ("new",), ("base", "new")], ids=["base", "new", "both"])
+@pytest.mark.parametrize("tasks", [("new",), ("base", "new")], ids=["new", "both"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_equals_the_reference(name: str, tasks: tuple[str, ...]) -> None:
+def test_every_head_equals_the_definition(name: str, tasks: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     model, batch = wrapped(NETWORKS[name]()), images(5)
-    omega = estimate_importance(model, batch.split(2), tasks, squared_l2).omega
-    expected = reference(model, batch, tasks)
-    assert set(expected) == {n for n, _ in model.network.named_parameters() if not n.startswith(f"{model.classifier}.")}
-    for parameter, value in expected.items():
-        error = (omega[parameter] - value).abs().max()
-        assert error <= 1e-10 * value.abs().max(), parameter
+    assert_exact(estimated(model, batch.split(2), tasks), definition(model, batch, tasks))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_float32_is_close_to_the_reference(name: str) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_float32_is_close_to_the_definition(name: str) -> None:
     torch.manual_seed(0)
-    model, batch = wrapped(NETWORKS[name](), torch.float32), images(5, torch.float32)
-    omega = estimate_importance(model, batch.split(3), ("base",), squared_l2).omega
-    for parameter, value in reference(model, batch, ("base",)).items():
-        assert omega[parameter].dtype == torch.float32
-        assert (omega[parameter] - value).abs().sum() <= 1e-4 * value.sum(), parameter
+    model, batch = wrapped(ALL[name](), torch.float32), images(5, torch.float32)
+    estimate = estimated(model, batch.split(3))
+    assert all(value.dtype == torch.float32 for value in estimate.omega.values())
+    found = relative_l1(estimate.omega, definition(model, batch))
+    assert {name: error for name, error in found.items() if not error <= 1e-4} == {}
+    assert bool(estimate.plan.fallback) == (name in FALLING_BACK or name in FALLING_BACK_IN_FLOAT32)
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("bare parameter", "has no rule"),
-        ("subclass of linear", "Scaled has no rule"),
-        ("tied weights", "tied"),
-        ("transformer", "has no rule"),
-        ("group norm", "GroupNorm has no rule"),
-    ],
-)
-def test_what_has_no_rule_falls_back_and_says_why(name: str, reason: str) -> None:
-    model = wrapped(NETWORKS[name]())
-    plan = estimate_importance(model, [images(2)], ("base",), squared_l2).plan
-    assert any(reason in text for text in plan.fallback.values()), plan.fallback
-    assert plan.counts().keys() <= {"one image at a time", "unused"}
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["linear on positions", "conv", "batch norm", "group norm", "transformer"])
+def test_half_precision_is_near_the_definition(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, batch = wrapped(NETWORKS[name](), dtype), images(6, dtype)
+    estimate = estimated(model, batch.split(3))
+    found = relative_l1(estimate.omega, definition(model.double(), batch.double()))
+    assert max(found.values()) <= 0.05
+    assert not estimate.plan.fallback
 
 
-def test_what_has_rules_does_not_fall_back() -> None:
-    for name in set(NETWORKS) - {"bare parameter", "subclass of linear", "tied weights", "transformer"}:
-        if name not in ("transposed convolution", "group norm"):
-            plan = estimate_importance(wrapped(NETWORKS[name]()), [images(2)], ("base",), squared_l2).plan
-            assert not plan.fallback, name
-
-
-def test_a_wrong_rule_is_found_out_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong(type(RULES[nn.Conv2d])):  # type: ignore[misc]
-        def absolute_sum(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-            return {name: 1.1 * part for name, part in super().absolute_sum(module, inputs, gradient).items()}
-
-    monkeypatch.setitem(RULES, nn.Conv2d, Wrong())
-    model, batch = wrapped(NETWORKS["conv"]()), images(3)
-    estimate = estimate_importance(model, [batch], ("base",), squared_l2)
-    assert set(estimate.plan.fallback) == {"0.weight", "0.bias"}
-    assert torch.equal(estimate.omega["0.weight"], reference(model, batch, ("base",))["0.weight"])
+def test_a_subclass_that_computes_something_else_is_not_mistaken() -> None:
+    """Its operations tell what it does; its type would not."""
+    estimate = estimated(wrapped(NETWORKS["subclass of linear"]()), [images(3)])
+    assert estimate.plan.counts() == {"linear": 2}
 
 
 def test_a_parameter_outside_the_pass_is_unused_and_has_no_importance() -> None:
-    estimate = estimate_importance(wrapped(NETWORKS["unused layer"]()), [images(3)], ("base",), squared_l2)
+    estimate = estimated(wrapped(NETWORKS["unused layer"]()), [images(3)])
     assert estimate.plan.unused == ("auxiliary.weight", "auxiliary.bias")
     assert not estimate.omega["auxiliary.weight"].any() and estimate.omega["used.weight"].all()
 
@@ -107,7 +104,7 @@ def test_one_linear_layer_has_the_closed_form() -> None:
     with torch.no_grad():
         model.head("base").weight.copy_(torch.eye(4, 6))
         model.head("base").bias.zero_()
-    omega = estimate_importance(model, batch.split(4), ("base",), squared_l2).omega["1.weight"]
+    omega = estimated(model, batch.split(4)).omega["1.weight"]
     x = batch.flatten(1)
     outputs = x @ model.network.get_submodule("1").weight.T.detach()
     expected = torch.einsum("ni,nj->nij", 2 * outputs, x).abs().mean(0)
@@ -115,17 +112,17 @@ def test_one_linear_layer_has_the_closed_form() -> None:
     torch.testing.assert_close(omega, expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("name", ["linear on vectors", "conv", "batch norm"])
+@pytest.mark.parametrize("name", ALL)
 def test_the_absolute_value_of_the_batch_is_told_apart(name: str) -> None:
     """Negative control: |sum over the batch of gradients| / N, as other implementations have it."""
     torch.manual_seed(0)
-    model, batch = wrapped(NETWORKS[name]()), images(8)
-    parameters = model.shared_parameters()
-    gradients = torch.autograd.grad(squared_l2(model(batch, ("base",))).sum(), list(parameters.values()))
-    expected = reference(model, batch, ("base",))
-    wrong = dict(zip(parameters, gradients, strict=True))
-    largest = max(float((wrong[n].abs() / 8 - value).abs().max() / value.max()) for n, value in expected.items())
-    assert largest > 0.1
+    model, batch = wrapped(ALL[name]()), images(8)
+    parameters = {n: p for n, p in model.shared_parameters().items() if p.requires_grad}
+    value = Measure().objective(model(batch, ("base",)), None).sum()
+    gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    wrong = {n: torch.zeros_like(p) for n, p in model.shared_parameters().items()}
+    wrong |= {n: g.abs() / 8 for n, g in zip(parameters, gradients, strict=True) if g is not None}
+    assert max(errors(wrong, definition(model, batch)).values()) > 1e6 * EXACT
 
 
 @settings(max_examples=25, deadline=None)
@@ -134,133 +131,197 @@ def test_batch_size_and_order_do_not_matter(sizes: list[int], order_seed: int) -
     torch.manual_seed(0)
     model, batch = wrapped(NETWORKS["batch norm"]()), images(sum(sizes))
     shuffled = batch[torch.randperm(len(batch), generator=torch.Generator().manual_seed(order_seed))]
-    omega = estimate_importance(model, shuffled.split(sizes), ("base",), squared_l2)
-    assert omega.images == sum(sizes)
-    for name, value in reference(model, batch, ("base",)).items():
-        torch.testing.assert_close(omega.omega[name], value, rtol=1e-9, atol=1e-12)
+    estimate = estimated(model, shuffled.split(sizes))
+    assert estimate.images == sum(sizes)
+    assert_exact(estimate, definition(model, batch))
 
 
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_any_convolution_is_exact(data: st.DataObject) -> None:
-    groups = data.draw(st.sampled_from([1, 2, 3]))
-    mode = data.draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
-    kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    dilation = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
-    padding = data.draw(st.one_of(st.tuples(st.integers(0, 2), st.integers(0, 2)), st.sampled_from(["same", "valid"])))
-    stride = (1, 1) if padding == "same" else data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    conv = nn.Conv2d(
-        6,
-        6,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        bias=data.draw(st.booleans()),
-        padding_mode=mode,
-    )
-    height, width = data.draw(st.tuples(st.integers(5, 24), st.integers(5, 24)))  # on both sides of 256 positions
-    count = data.draw(st.integers(1, 4))
-    network = nn.Sequential(
-        nn.Conv2d(3, 6, 1), conv, nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)
-    )
-    model = MultiHeadModel(network, "", torch.zeros(2, 3, height, width))
-    model.import_head("base")
-    model.double().eval()
-    batch = torch.randn(count, 3, height, width, dtype=torch.float64)
-    estimate = estimate_importance(model, [batch], ("base",), squared_l2)
-    assert not estimate.plan.fallback
-    for name, value in reference(model, batch, ("base",)).items():
-        assert (estimate.omega[name] - value).abs().max() <= 1e-10 * value.max()
-
-
-def test_the_model_is_left_as_it_was() -> None:
-    model = wrapped(NETWORKS["batch norm"]())
+@pytest.mark.parametrize("name", ["batch norm", "bare parameter", "transformer", "unused layer"])
+def test_the_model_is_left_as_it_was(name: str) -> None:
+    model = wrapped(NETWORKS[name]())
     model.train()
     modes = {name: module.training for name, module in model.named_modules()}
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    estimate_importance(model, [images(4)], ("base",), squared_l2)
+    estimated(model, [images(4)])
     assert {name: module.training for name, module in model.named_modules()} == modes
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
+    assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
+
+
+class Counting(nn.Module):
+    """Counts its calls, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.body, self.head = nn.Linear(192, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.head(self.body(x.flatten(1)))
 
 
 def test_a_model_that_changes_itself_is_refused() -> None:
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("calls", torch.zeros(()))
-            self.body = nn.Linear(192, 4)
-            self.head = nn.Linear(4, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            return self.head(self.body(x.flatten(1)))
-
     with pytest.raises(NumericsError, match="changed the model"):
-        estimate_importance(wrapped(Counting()), [images(3)], ("base",), squared_l2)
+        estimated(wrapped(Counting()), [images(3)])
+    clipping = network(lambda net, x: net.table(quantised(x)).mean(1), table=lambda: nn.Embedding(10, 6, max_norm=0.1))
+    with pytest.raises(NumericsError, match="changed the model"):
+        estimated(wrapped(clipping()), [images(3)])
 
 
-@pytest.mark.parametrize("kind", [Routed, Chunked, OverwrittenLater, TimeFirst, FrozenTrunk])
-@pytest.mark.parametrize("count", [2, 8, 9])
-def test_what_happens_in_later_batches_only_is_noticed(kind: type[nn.Module], count: int) -> None:
+class OverwrittenFirst(nn.Module):
+    """Overwrites the input of its first layer, but only in batches of more than four images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(192, 6), nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1) * 1.0
+        y = self.body(x)
+        if len(x) > 4:
+            x.zero_()
+        return self.head(y.tanh())
+
+
+class SortedImages(nn.Module):
+    """A layer that gets the images as they come, and again by brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(192, 192), nn.Linear(192, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        order = images.mean((1, 2, 3)).argsort(stable=True)
+        x = torch.tanh(self.body(images.flatten(1)))
+        return self.head(torch.tanh(self.body(x[order]))[order.argsort()])
+
+
+class SortedRows(nn.Module):
+    """A layer that gets the rows of all images, bright ones last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(24, 6), nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = rows(images).flatten(0, 1)
+        order = (x.mean(1) > 0.5).long().argsort(stable=True)
+        return self.head(torch.tanh(self.body(x[order]))[order.argsort()].unflatten(0, (-1, 8)).mean(1))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Routed, Chunked, OverwrittenLater, OverwrittenFirst, TimeFirst, FrozenTrunk),
+    ],
+)
+@pytest.mark.parametrize("count", [5, 8, 9])
+def test_what_happens_in_later_batches_only_is_noticed(kind: Callable[[], nn.Module], count: int) -> None:
     """The first batch is blank: nothing of what goes wrong later can be seen in it."""
     torch.manual_seed(0)
     model = wrapped(kind())
     later = images(count)
     later[0] += 20
     batches = [torch.zeros(2, 3, 8, 8, dtype=torch.float64), later, images(3)]
-    estimate = estimate_importance(model, batches, ("base",), squared_l2)
-    expected = reference(model, torch.cat(batches), ("base",))
-    for name, value in expected.items():
-        assert (estimate.omega[name] - value).abs().max() <= 1e-10 * value.max(), name
-        assert value.any() or name in estimate.plan.unused
+    assert_exact(estimated(model, batches), definition(model, torch.cat(batches)))
 
 
-def test_answers_that_are_random_in_eval_mode_are_refused() -> None:
-    class Noisy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Linear(192, 6)
-            self.head = nn.Linear(6, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(nn.functional.dropout(self.body(x.flatten(1)), 0.5))
-
-    with pytest.raises(UnsupportedModelError, match="random, also in eval mode"):
-        estimate_importance(wrapped(Noisy()), [images(3)], ("base",), squared_l2)
+@pytest.mark.parametrize("kind", [SortedImages, SortedRows])
+def test_an_order_that_later_batches_have_is_noticed(kind: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = wrapped(kind())
+    batches = [torch.zeros(2, 3, 8, 8, dtype=torch.float64), 3 * images(5)]  # the trial's noise is brighter, and last
+    assert_exact(estimated(model, batches), definition(model, torch.cat(batches)))
 
 
-def test_batch_norm_without_running_statistics_is_refused_by_name() -> None:
-    norm = nn.BatchNorm1d(6, track_running_stats=False)
-    model = wrapped(nn.Sequential(nn.Flatten(), nn.Linear(192, 6), norm, nn.Linear(6, 4)))
-    with pytest.raises(UnsupportedModelError, match="layer 2 is a batch norm without running statistics"):
-        estimate_importance(model, [images(3)], ("base",), squared_l2)
+def test_what_later_images_use_is_not_called_unused() -> None:
+    model = wrapped(Routed())
+    estimate = estimated(model, [torch.zeros(2, 3, 8, 8, dtype=torch.float64), images(3) + 20])
+    assert estimate.omega["experts.1.weight"].any()
+    assert "experts.1.weight" not in estimate.plan.unused
 
 
-def test_a_network_that_mixes_images_is_refused() -> None:
-    class Mixing(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Linear(192, 6)
-            self.head = nn.Linear(6, 4)
+class Forgetful(torch.autograd.Function):
+    """x w^2, whose backward pass can run once: it lets go of what it keeps."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.body(x.flatten(1))
-            return self.head(x - x.mean(0))
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.kept = (x, weight)
+        return x * weight**2
 
-    with pytest.raises(UnsupportedModelError, match="depends on the other images"):
-        estimate_importance(wrapped(Mixing()), [images(3)], ("base",), squared_l2)
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        (x, weight), ctx.kept = ctx.kept, None
+        return gradient * weight**2, (2 * gradient * x * weight).sum_to_size(weight.shape)
+
+
+CRASHES: dict[str, Callable[[], nn.Module]] = {
+    "every shared parameter frozen": network(
+        lambda net, x: net.row(rows(x)).mean(1), row=lambda: nn.Linear(24, 6).requires_grad_(False)
+    ),
+    "sparse gradients": network(
+        lambda net, x: net.table(quantised(x)).mean(1), table=lambda: nn.Embedding(10, 6, sparse=True)
+    ),
+    "a backward pass that runs once": network(
+        lambda net, x: Forgetful.apply(net.row(rows(x)), net.gain).mean(1), **ROW, gain=weights(6)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CRASHES)
+def test_what_rules_cannot_run_is_exact_or_refused(name: str) -> None:
+    torch.manual_seed(0)
+    model, batch = wrapped(CRASHES[name]()), images(5)
+    with contextlib.suppress(UnsupportedModelError):
+        estimate = estimated(model, batch.split(3))
+        assert_exact(estimate, {name: value.to_dense() for name, value in definition(model, batch).items()})
+
+
+def test_a_complex_parameter_is_refused() -> None:
+    make = network(
+        lambda net, x: (rows(x).to(net.w.dtype) @ net.w).abs().mean(1),
+        w=lambda: nn.Parameter(torch.randn(24, 6, dtype=torch.cfloat)),
+    )
+    model = MultiHeadModel(make(), "head", torch.zeros(2, 3, 8, 8))
+    model.import_head("base")
+    with pytest.raises(UnsupportedModelError, match="parameter w is complex"):
+        estimated(model, [images(3, torch.float32)])
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+def test_what_cannot_be_measured_is_refused() -> None:
+    reentrant = network(
+        lambda net, x: checkpoint(net.second, net.first(x), use_reentrant=True).mean((2, 3)),
+        first=lambda: nn.Conv2d(3, 5, 3),
+        second=lambda: nn.Conv2d(5, 6, 3),
+    )
+    refused: dict[str, Callable[[], nn.Module]] = {
+        "layer 2 is a batch norm without running statistics": lambda: nn.Sequential(
+            nn.Flatten(), nn.Linear(192, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 4)
+        ),
+        "depends on the other images": network(
+            lambda net, x: (net.row(rows(x)) - net.row(rows(x)).mean(0)).mean(1), **ROW
+        ),
+        "random, also in eval mode": network(
+            lambda net, x: nn.functional.dropout(net.row(rows(x)), 0.5).mean(1), **ROW
+        ),
+        "cannot be differentiated": reentrant,
+    }
+    for reason, make in refused.items():
+        torch.manual_seed(0)
+        with pytest.raises(UnsupportedModelError, match=reason) as caught:
+            estimated(wrapped(make()), [images(3)])
+        assert "\n" not in str(caught.value)
 
 
 def test_no_image_and_numbers_that_overflow_are_told() -> None:
     model = wrapped(NETWORKS["conv"](), torch.float32)
     with pytest.raises(DataError, match="no image"):
-        estimate_importance(model, [], ("base",), squared_l2)
+        estimated(model, [])
     with torch.no_grad():
         model.head("base").weight.fill_(1e30)
     with pytest.raises(NumericsError, match="not finite"):
-        estimate_importance(model, [images(2, torch.float32)], ("base",), squared_l2)
+        estimated(model, [images(2, torch.float32)])

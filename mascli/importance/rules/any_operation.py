@@ -43,8 +43,7 @@ class AnyOperationRule(Rule):
         edges = [GradientEdge(*visit.node.next_functions[slot]) for slot in visit.slots]
         found: dict[int, list[Tensor]] = {slot: [] for slot in visit.slots}
         for image in range(visit.images):
-            alone = torch.zeros_like(visit.gradient)
-            visit.layout.by_image(alone)[image] = visit.layout.by_image(visit.gradient)[image]
+            alone = visit.layout.alone(visit.gradient, image)
             with _asking(visit.node):
                 gradients = torch.autograd.grad(
                     [GradientEdge(visit.node, 0)], edges, [alone], retain_graph=True, allow_unused=True

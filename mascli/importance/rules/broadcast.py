@@ -68,4 +68,4 @@ class MultiplyRule(Rule):
         """See `Rule.see`."""
         (slot,) = visit.slots
         other = visit.node._saved_other if slot == 0 else visit.node._saved_self
-        return _Broadcast(visit, {slot: visit.gradient * other})
+        return _Broadcast(visit, {slot: visit.gradient * other.conj()})

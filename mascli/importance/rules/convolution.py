@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mascli.importance.layout import Layout
-from mascli.importance.reduction import Pointwise
+from mascli.importance.reduction import Pointwise, sum_dtype
 from mascli.importance.rules import fused
 from mascli.importance.rules.cost import Convolution, Way, by_fastest_way
 from mascli.importance.rules.products import sum_of_products, sum_one_by_one, uses_fused_kernel
@@ -50,7 +50,7 @@ class _Convolution(Seen):
         if _WEIGHT in self.visit.slots:
             found[_WEIGHT] = by_fastest_way(self.described(), lambda way: self.sum_of_weights(way, pointwise))
         if _BIAS in self.visit.slots:
-            found[_BIAS] = pointwise(self._bias(slice(0, self.visit.images))).sum(0)
+            found[_BIAS] = pointwise(self._bias(slice(0, self.visit.images))).sum(0, dtype=sum_dtype(self._g))
         return found
 
     def sum_of_weights(self, way: Way, pointwise: Pointwise) -> Tensor:
@@ -60,11 +60,13 @@ class _Convolution(Seen):
             return sum_of_products(g, x, pointwise).view_as(self._weight)
         if way == "patches":
             return self._by_patches(pointwise)
-        total = torch.zeros_like(self._weight)
+        total = torch.zeros_like(self._weight, dtype=sum_dtype(self._weight))
         if way == "together":
             chunk = max(1, CHUNK_NUMBERS // total.numel())
             for start in range(0, self.visit.images, chunk):
-                total += pointwise(self._together(start, min(start + chunk, self.visit.images))).sum(0)
+                total += pointwise(self._together(start, min(start + chunk, self.visit.images))).sum(
+                    0, dtype=total.dtype
+                )
         else:
             for image in range(self.visit.images):
                 total += pointwise(self._alone(image))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from mascli.importance.layout import Layout
-from mascli.importance.reduction import Pointwise
+from mascli.importance.reduction import Pointwise, sum_dtype
 from mascli.importance.rules.products import products, sum_of_products
 from mascli.importance.rules.registry import Rule, Seen, Visit, rule_for
 
@@ -38,7 +38,7 @@ class _Product(Seen):
             found[matrix] = sum_of_products(self._g, self._a, pointwise).t()
         if bias in self.visit.slots:
             assert bias is not None
-            found[bias] = pointwise(self._g.sum(1)).sum(0)
+            found[bias] = pointwise(self._g.sum(1)).sum(0, dtype=sum_dtype(self._g))
         return found
 
 

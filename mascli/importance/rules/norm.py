@@ -86,7 +86,7 @@ class _LayerNorm(_OneByOne):
         ]
 
     def _alone(self, image: int) -> tuple[Tensor, Tensor]:
-        g, x, mean, rstd = (tensor[image] for tensor in self._seen)
+        g, x, mean, rstd = (tensor[image].contiguous() for tensor in self._seen)
         found = _aten.native_layer_norm_backward(g, x, self._shape, mean, rstd, *self._affine, self._wanted)
         return found[1], found[2]
 

@@ -6,11 +6,12 @@ This is where most of the time of an estimate goes: linear layers, and convoluti
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mascli.importance.reduction import ABS, SQUARE, Pointwise
+from mascli.importance.reduction import ABS, SQUARE, Pointwise, sum_dtype
 from mascli.importance.rules import fused
 
 # The product of one image is made, reduced and added up while it is in the cache: in blocks of rows
@@ -37,15 +38,15 @@ def sum_of_products(g: Tensor, a: Tensor, pointwise: Pointwise) -> Tensor:
     """
     rows, columns = g.shape[2], a.shape[2]
     if g.shape[1] == 1:
-        return pointwise(g[:, 0].clone()).t() @ pointwise(a[:, 0].clone())
+        g, a = (pointwise(tensor[:, 0].to(sum_dtype(tensor), copy=True)) for tensor in (g, a))
+        return g.t() @ a
     if uses_fused_kernel(g, pointwise):
-        return fused.sum_of_products(
-            g[:, None], a[:, None], reduction="abs" if pointwise is ABS.pointwise else "square"
-        )[0].to(g.dtype)
+        reduction: Literal["abs", "square"] = "abs" if pointwise is ABS.pointwise else "square"
+        return fused.sum_of_products(g[:, None], a[:, None], reduction=reduction)[0]
     if rows * columns <= SMALL_NUMBERS:
         chunk = max(1, BLOCK_NUMBERS // (rows * columns))
         parts = zip(g.split(chunk), a.split(chunk), strict=True)
-        return torch.stack([pointwise(products(*part)).sum(0) for part in parts]).sum(0)
+        return torch.stack([pointwise(products(*part)).sum(0, dtype=sum_dtype(g)) for part in parts]).sum(0)
     return sum_one_by_one(len(g), lambda image: (g[image].t(), a[image].t()), (rows, columns), pointwise)
 
 
@@ -66,9 +67,9 @@ def sum_one_by_one(
     for image in range(images):
         small, large = matrices(image) if turned else matrices(image)[::-1]
         if total is None:
-            total = large.new_zeros(max(shape), min(shape))
+            total = large.new_zeros(max(shape), min(shape), dtype=sum_dtype(large))
             block = max(1, BLOCK_NUMBERS // total.shape[1])
-            buffer = torch.empty_like(total[:block])
+            buffer = torch.empty_like(total[:block], dtype=large.dtype)
         for start in range(0, len(total), block):
             part = total[start : start + block]
             product = torch.mm(large[start : start + block], small.t(), out=buffer[: len(part)])

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mascli.importance.layout import Layout
-from mascli.importance.reduction import Pointwise
+from mascli.importance.reduction import Pointwise, sum_dtype
 
 # A chunk of per-image gradients stays within this many numbers, so that it does not leave the cache
 # by much and memory does not grow with the batch.
@@ -64,7 +64,7 @@ class Seen(ABC):
         sums: dict[int, Tensor] = {}
         for start in range(0, self.visit.images, chunk):
             for slot, gradients in self.per_image(slice(start, start + chunk)).items():
-                part = pointwise(gradients).sum(0)
+                part = pointwise(gradients).sum(0, dtype=sum_dtype(gradients))
                 sums[slot] = sums[slot].add_(part) if slot in sums else part
         return sums
 
