@@ -33,7 +33,8 @@ from mascli.config import ImageOptions
 from mascli.data.folders import list_images
 from mascli.data.loader import ImageReader, normalize
 from mascli.data.order import seeded_order
-from mascli.importance.objective import squared_l2
+from mascli.importance.images import Images
+from mascli.importance.objective import Measure
 from mascli.importance.passes import batch_sums
 from mascli.importance.reliability import FEWEST_IMAGES, Halves, spearman
 from mascli.importance.statistics import layer_of
@@ -80,9 +81,9 @@ def sums_by_batch(
     iterator = iter(batches)
     first = next(iterator)
     with evaluating(model):
-        plan = tried_plan(model, first, tasks, squared_l2)
+        plan = tried_plan(model, Images(first), tasks, Measure())
         for images in chain([first], iterator):
-            yield batch_sums(plan, model, images, tasks, squared_l2)[0], len(images)
+            yield batch_sums(plan, model, Images(images), tasks, Measure())[0], len(images)
 
 
 def _batches(opened: Opened, options: argparse.Namespace) -> Iterator[Tensor]:
