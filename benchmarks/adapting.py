@@ -36,7 +36,7 @@ import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
@@ -66,6 +66,7 @@ from mascli.workflows.loading import open_checkpoint, start_checkpoint
 
 Omega = dict[str, Tensor]
 Group = tuple[int, ...]  # classes
+Parts = dict[int, list[list[int]]]  # of each class: the images to learn from, to measure on, to evaluate on
 MOMENTUM = 0.9
 LEARN, MEASURE, EVALUATE = 0, 1, 2
 OMEGAS = ("all", "used", "mixed", "rest", "normalized", "elsewhere")
@@ -102,11 +103,11 @@ class Run:
 
 @dataclass(frozen=True)
 class World:
-    """All images, and which of each class's serve for what: `parts[class]` by LEARN, MEASURE, EVALUATE."""
+    """All images, and which of each class's serve for what."""
 
     images: ImageSet
     preprocessing: Preprocessing
-    parts: dict[int, tuple[list[int], list[int], list[int]]]
+    parts: Parts
 
     def positions(self, classes: Iterable[int], part: int) -> list[int]:
         """Where the images of `classes` lie."""
@@ -178,16 +179,14 @@ def main() -> None:
         else:
             with ProcessPoolExecutor(options.jobs) as pool:
                 runs = [run for found in pool.map(_seeds, [options] * options.jobs, shares) for run in found]
-    compared = {}
+    result: dict[str, object] = {}
     for heads in options.heads:
         chosen = [run for run in runs if run.heads == heads]
-        _print_runs(heads, chosen)
-        compared[heads] = _print_comparison(chosen, options.strengths)
+        result[heads] = {"means": _print_runs(heads, chosen), "kept": _print_comparison(chosen, options.strengths)}
     if options.json:
         left_out = ("checkpoint", "data", "json", "jobs")
         settings = {name: value for name, value in vars(options).items() if name not in left_out}
-        result = {"settings": settings, "compared": compared, "runs": [asdict(run) for run in runs]}
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        options.json.write_text(json.dumps({"settings": settings, **result}, indent=1) + "\n")
 
 
 def _seeds(options: argparse.Namespace, seeds: Sequence[int]) -> list[Run]:
@@ -213,29 +212,31 @@ def _seeds(options: argparse.Namespace, seeds: Sequence[int]) -> list[Run]:
     ]
 
 
-def _parts(
-    options: argparse.Namespace, images: ImageSet, seed: int
-) -> dict[int, tuple[list[int], list[int], list[int]]]:
+def _parts(options: argparse.Namespace, images: ImageSet, seed: int) -> Parts:
     ends = np.cumsum([0, options.learn, options.measure, options.evaluate]).tolist()
     parts = {}
     for number in range(int(images.labels.max()) + 1):
         own = (images.labels == number).nonzero().flatten().tolist()
+        if len(own) < ends[-1]:
+            raise SystemExit(f"a class has {len(own)} images, not {ends[-1]}: see --learn, --measure and --evaluate")
         order = [own[index] for index in seeded_order(len(own), (seed, number))]
-        learning, measuring, evaluating_ = (order[a:b] for a, b in pairwise(ends))
-        parts[number] = learning, measuring, evaluating_
+        parts[number] = [order[start:end] for start, end in pairwise(ends)]
     return parts
 
 
 def _one_seed(options: argparse.Namespace, reading: ImageOptions, world: World, seed: int, heads: str) -> Iterator[Run]:
     order, size = seeded_order(len(world.parts), seed), options.classes
+    if len(order) < (options.old + 1) * size:
+        raise SystemExit(f"there are {len(order)} classes, too few: see --old and --classes")
     *old, new = (tuple(order[k * size : (k + 1) * size]) for k in range(options.old + 1))
     used = seeded_order(len(old), (seed, 1))[0]
     student = Student(world, options, seed)
     torch.manual_seed(seed)
-    start = open_checkpoint if options.checkpoint else start_checkpoint
-    device = torch.device("cpu")
-    arguments = (options.checkpoint, reading) if options.checkpoint else (reading, None)
-    model = start(*arguments, device, Observer()).model  # type: ignore[arg-type]
+    device, observer = torch.device("cpu"), Observer()
+    if options.checkpoint:
+        model = open_checkpoint(options.checkpoint, reading, device, observer).model
+    else:
+        model = start_checkpoint(reading, None, device, observer).model
     tasks = _learn_all(student, model, old, heads)
     estimates = [student.measure(model, task, group) for (task, _), group in zip(tasks, old, strict=True)]
     omegas = _omegas(estimates, used, heads)
@@ -253,17 +254,10 @@ def _one_seed(options: argparse.Namespace, reading: ImageOptions, world: World, 
             lost.append(_accuracy(before, labels, classes) - _accuracy(after, labels, classes))
             moved.append(100 * float((after - before).square().mean() / before.square().mean()))
         outputs, labels = student.answers(taught, "new", new, LEARN)
-        yield Run(
-            heads=heads,
-            seed=seed,
-            omega=name,
-            strength=strength,
-            used_lost=lost[used],
-            rest_lost=fmean(lost[:used] + lost[used + 1 :]),
-            used_moved=moved[used],
-            new_accuracy=_accuracy(*student.answers(taught, "new", new, EVALUATE), new),
-            new_loss=float(F.cross_entropy(outputs, _numbered(labels, new))),
-        )
+        loss = float(F.cross_entropy(outputs, _numbered(labels, new)))
+        accuracy = _accuracy(*student.answers(taught, "new", new, EVALUATE), new)
+        rest_lost = fmean(lost[:used] + lost[used + 1 :])
+        yield Run(heads, seed, name, strength, lost[used], rest_lost, moved[used], accuracy, loss)
 
 
 def _learn_all(student: Student, model: MultiHeadModel, groups: Sequence[Group], heads: str) -> list[tuple[str, Group]]:
@@ -315,30 +309,33 @@ def _accuracy(outputs: Tensor, labels: Tensor, classes: Group) -> float:
     return 100 * float((outputs.argmax(1) == _numbered(labels, classes)).double().mean())
 
 
-def _print_runs(heads: str, runs: Sequence[Run]) -> None:
-    seeds = len({run.seed for run in runs})
+def _print_runs(heads: str, runs: Sequence[Run]) -> list[dict[str, object]]:
+    """Print and return the mean over seeds of every omega at every lambda."""
+    seeds, rows = len({run.seed for run in runs}), []
     print(f"\nheads: {heads}; means over {seeds} seeds; lambda as a multiple of the one named for `all`")
     columns = ("used_lost", "rest_lost", "used_moved", "new_accuracy", "new_loss")
     print(f"{'lambda':>8} {'omega':<10} " + " ".join(f"{column:>12}" for column in columns))
     for strength, omega in sorted({(run.strength, run.omega) for run in runs}):
         same = [run for run in runs if (run.strength, run.omega) == (strength, omega)]
-        means = [fmean(getattr(run, column) for run in same) for column in columns]
-        print(f"{strength:>8g} {omega:<10} " + " ".join(f"{mean:12.3f}" for mean in means))
+        means = {column: round(fmean(getattr(run, column) for run in same), 5) for column in columns}
+        rows.append({"lambda": strength, "omega": omega, **means})
+        print(f"{strength:>8g} {omega:<10} " + " ".join(f"{mean:12.3f}" for mean in means.values()))
+    return rows
 
 
-def _print_comparison(runs: Sequence[Run], strengths: Sequence[float]) -> dict[str, dict[str, dict[str, float]]]:
-    """What each omega keeps more than `all` where the new task is learned equally well; positive is better."""
+def _print_comparison(runs: Sequence[Run], strengths: Sequence[float]) -> dict[str, dict[str, object]]:
+    """What each omega keeps more than `all` where the new task is learned equally well, with a number a seed."""
     print("\nkept more than by `all` where the new task is learned equally well (its training loss is the same)")
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, object]] = {}
     for omega in dict.fromkeys(run.omega for run in runs if run.omega not in ("none", "all")):
         for quantity, title in QUANTITIES.items():
             differences = [
-                fmean(each)
+                round(fmean(each), 4)
                 for seed in sorted({run.seed for run in runs})
                 if (each := list(_differences([r for r in runs if r.seed == seed], omega, quantity, strengths)))
             ]
-            mean, reach = fmean(differences), _reach(differences)
-            found.setdefault(omega, {})[quantity] = {"mean": mean, "reach": reach, "seeds": len(differences)}
+            mean, reach = round(fmean(differences), 4), round(_reach(differences), 4)
+            found.setdefault(omega, {})[quantity] = {"mean": mean, "reach": reach, "by_seed": differences}
             print(f"{omega:<10} {title:<28} {mean:8.3f} ± {reach:.3f}  ({len(differences)} seeds)")
     return found
 
@@ -372,14 +369,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--channels", type=int)
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="folders with one folder a class")
     parser.add_argument("--heads", nargs="+", choices=("own", "one"), default=["own", "one"])
-    parser.add_argument("--classes", type=int, default=2, help="classes in a pair")
-    parser.add_argument("--old", type=int, default=4, help="pairs that are known before the new one")
-    parser.add_argument("--learn", type=int, default=80, help="images of a class to learn from")
-    parser.add_argument("--measure", type=int, default=40, help="... to measure importance on")
-    parser.add_argument("--evaluate", type=int, default=54, help="... to evaluate on")
+    counts = {
+        "classes": (2, "classes in a pair"),
+        "old": (4, "pairs that are known before the new one"),
+        "learn": (80, "images of a class to learn from"),
+        "measure": (40, "... to measure importance on"),
+        "evaluate": (54, "... to evaluate on"),
+        "epochs": (20, "epochs of each task"),
+    }
+    for name, (default, text) in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=text)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--head-lr", type=float, default=0.05)
-    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--head-epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--keep", type=float, default=0.1, help="lambda while the known pairs are learned")

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from mascli.importance.engine import estimate_importance
 from mascli.importance.images import Images
 from mascli.importance.objective import Measure, squared_l2
+from mascli.importance.reference import with_company
 from mascli.models.heads import MultiHeadModel
 from mascli.models.zoo import build_network
 from mascli.records import ModelSpec, Preprocessing
@@ -150,7 +151,8 @@ def definition(model: MultiHeadModel, passes: list[Tensor]) -> tuple[dict[str, T
     right = {name: torch.zeros_like(p, requires_grad=False) for name, p in model.shared_parameters().items()}
     wrong, count = {name: torch.zeros_like(value) for name, value in right.items()}, sum(map(len, passes))
     for pixels in passes:
-        values = squared_l2(model(pixels, ("base",)))
+        company = with_company(model, Images(pixels)).pixels  # PyTorch is wrong for some batch norms with one image
+        values = squared_l2(model(company, ("base",)))[: len(pixels)]
         for value in values:
             found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True, retain_graph=True)
             for name, gradient in zip(parameters, found, strict=True):

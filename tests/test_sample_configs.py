@@ -18,7 +18,7 @@ KINDS: dict[str, type[Common]] = {
     "evaluate.yaml": EvaluateConfig,
 }
 # settings that another one of the same file stands for, or that are for plain weights
-LEFT_OUT = {"val", "data", "task", "out", "order", "compat"} | {
+LEFT_OUT = {"val", "data", "task", "out", "order", "compat", "memory"} | {
     field.name for field in dataclasses.fields(ModelOptions)
 }
 

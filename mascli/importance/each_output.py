@@ -18,6 +18,7 @@ from mascli.importance.objective import Measure, squared_l2
 from mascli.importance.passes import Collected, Surprise, backward, planned_graph
 from mascli.importance.plan import Plan
 from mascli.importance.reduction import Reduction
+from mascli.importance.reference import with_company
 from mascli.models.heads import MultiHeadModel
 
 # Images of a chunk times parameters: the squares of so many numbers are kept.
@@ -58,7 +59,7 @@ def reference_each_output(
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     norms = []
     for image in images.split(1):
-        outputs = torch.cat(model(image.pixels, tasks), 1)[0]
+        outputs = torch.cat(model(with_company(model, image).pixels, tasks), 1)[0]
         squares = {name: torch.zeros_like(parameter) for name, parameter in trained.items()}
         for output in outputs if trained else ():
             gradients = torch.autograd.grad(output, list(trained.values()), retain_graph=True, allow_unused=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mascli.importance.images import Images
 from mascli.importance.objective import Measure, Objective, squared_l2
@@ -25,13 +26,27 @@ def image_gradients(
         The gradients by parameter name, and |F|^2 of each image.
     """
     parameters = model.shared_parameters()
-    outputs = model(image.pixels, tasks)
-    value = objective(outputs, image.given)
+    company = with_company(model, image)
+    outputs = model(company.pixels, tasks)
+    value = objective(outputs, company.given)[: len(image)]
     trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     found = torch.autograd.grad(value.sum(), list(trained.values()), allow_unused=True) if trained else ()
     dense = (g.to_dense() if g is not None and g.layout != torch.strided else g for g in found)
     gradients = dict(zip(trained, dense, strict=True))
-    return {name: gradients.get(name) for name in parameters}, squared_l2(outputs).detach()
+    return {name: gradients.get(name) for name in parameters}, squared_l2(outputs)[: len(image)].detach()
+
+
+def with_company(model: MultiHeadModel, image: Images) -> Images:
+    """`image`, or two copies of a single one where the network has batch norms.
+
+    In eval mode, PyTorch's backward pass of a batch norm gives wrong gradients for a single image
+    whose gradient comes channels last with a batch stride that only a batch of one can have, as from
+    `flatten(2).transpose(1, 2)` in LeViT and XCiT (seen in PyTorch 2.15). Two images never have it.
+    """
+    if len(image) > 1 or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return image
+    given = None if image.given is None else torch.cat([image.given] * 2)
+    return Images(torch.cat([image.pixels] * 2), given)
 
 
 def reference_sums(
