@@ -134,9 +134,9 @@ def statistics_facts(statistics: Statistics, estimates: int = 1) -> tuple[tuple[
 
 
 def reliability_facts(reliability: Reliability | None) -> tuple[tuple[str, str], ...]:
-    """How well the halves of the images agree, as one line; none where nobody measured it."""
+    """How well the halves of the images agree, as one line; unknown where nobody measured it."""
     if reliability is None:
-        return ()
+        return (("reliability", "unknown (nothing to compare: one batch, or several estimates combined)"),)
     lowest = f"lowest: {reliability.lowest_layer} {correlation(reliability.lowest)}"
     half = f"half-difference {reliability.half_difference:.2g}"
     return (("reliability", f"{correlation(reliability.overall)} ({lowest}); {half}"),)
