@@ -51,14 +51,8 @@ SMALL = [
 # Those that go one image at a time, or are refused, and why.
 EXCEPTIONS: dict[str, str] = {}
 
-# What is wrong and known. A gradient of zero (of biases that the next layer norm takes away) is nothing but rounding,
-# and differs; and a ReLU near zero falls on the other side in another batch.
-ROUNDING = "rounding is taken for a wrong rule in float32"
-KNOWN = {
-    "timm:mixer_s32_224": ROUNDING,
-    "torchvision:inception_v3": ROUNDING,
-    "torchvision:maxvit_t": "the trial needs more than 8 GiB: it keeps each image's gradients at all uses",
-}
+# What is wrong and known, with its reason.
+KNOWN: dict[str, str] = {}
 
 FLOAT64, FLOAT32, CONTROL = 1e-9, 1e-4, 0.01
 

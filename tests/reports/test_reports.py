@@ -175,7 +175,11 @@ def test_estimate_shows_the_layers_of_the_largest_share_in_the_order_of_the_netw
 def test_reliability_is_one_line_and_where_it_is_low_another_says_what_to_do() -> None:
     line = "0.981 (lowest: layer4.1.conv2 0.870); half-difference 0.061"
     low, single = replace(results.RELIABILITY, overall=0.899, images=64), replace(results.OMEGA, contributions=())
-    for known, shows, warns in ((results.RELIABILITY, line, False), (low, "0.899 (lowest", True), (None, "unknown", False)):
+    for known, shows, warns in (
+        (results.RELIABILITY, line, False),
+        (low, "0.899 (lowest", True),
+        (None, "unknown", False),
+    ):
         omega = replace(results.INSPECT_OMEGA, omega=replace(single, reliability=known))
         for report in (estimate_report(replace(results.ESTIMATE, reliability=known)), inspect_report(omega)):
             whole = shown(report, None)
