@@ -62,7 +62,7 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "workers": (_from(0, 1024), "0 to 1024"),
     "limit": (_from(1), "1 or more"),
     "until_reliability": (lambda value: 0 < value < 1, "more than 0 and less than 1"),
-    "verify": (_from(1, 1024), "1 to 1024 (images)"),
+    "verify": (_from(2, 1024), "2 to 1024 (images)"),
     "memory": (_above_zero, "more than 0 (GB)"),
     "decay": (_below_one, "at least 0 and less than 1"),
     "lambda_": (_from(0), "0 or more ('inf' does not train shared parameters at all)"),

@@ -126,7 +126,7 @@ def statistics_facts(statistics: Statistics, estimates: int = 1) -> tuple[tuple[
     """Mean, median, maximum and zeros of an omega, as two lines."""
     return (
         (
-            "importance" if estimates == 1 else f"sum of {estimates} estimates",
+            "importance" if estimates == 1 else f"{estimates} estimates combined",
             f"mean {number(statistics.mean)}, median {number(statistics.median)}, maximum {number(statistics.maximum)}",
         ),
         ("exactly zero", f"{share(statistics.zeros)} of the parameters"),

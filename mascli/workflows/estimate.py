@@ -34,6 +34,7 @@ from mascli.importance.verify import Verified, verify
 from mascli.observer import Observer
 from mascli.records import Contribution, OmegaRecord
 from mascli.reports.estimate import EstimateResult, LayerRow, VerifiedFacts
+from mascli.reports.numbers import correlation
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
 from mascli.workflows.estimate_run import ImageSource, measure_images
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
@@ -161,10 +162,8 @@ def _tell(config: EstimateConfig, found: Estimate, observer: Observer) -> None:
     if config.until_reliability is not None:
         reached = found.reliability.overall if found.reliability else 0.0
         if reached < config.until_reliability:
-            observer.note(
-                f"all images are measured and the reliability is {reached:.3f}, below {config.until_reliability:g}: "
-                "add images"
-            )
+            shown = f"{correlation(reached)}, below {config.until_reliability:g}"
+            observer.note(f"all images are measured and the reliability is {shown}: add images")
     if config.autotune:
         observer.note("--autotune: another run may choose other ways, and the last bits of the omega may differ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -85,6 +86,7 @@ def measure_images(
     places = {file: place for place, file in enumerate(source.order)}
     estimator.prepare(source.first(source.batch_size))
     position = unfinished.load(estimator) if resume else Position()
+    _check_same_images(source, position)
     if position.next:
         observer.step(f"going on after {estimator.images} images")
     with observer.progress("estimate", len(source.order)) as advance, _asked_to_stop() as stop:
@@ -107,6 +109,26 @@ def measure_images(
         else:
             _note_unreadable(position, source, position.next, to=len(source.order))
     return estimator.result(), position
+
+
+def _check_same_images(source: ImageSource, position: Position) -> None:
+    """Check that the files measured before the stop hold the same bytes now.
+
+    Raises:
+        DataError: one has changed or is gone, so that no uninterrupted run could have measured it.
+    """
+    measured = [place for place in source.order[: position.next] if place not in position.unreadable]
+    for place, digest in zip(measured, position.digests, strict=True):
+        file = source.files[place]
+        try:
+            same = hashlib.sha256(file.read_bytes()).digest() == digest
+        except OSError:
+            same = False
+        if not same:
+            raise DataError(
+                f"--resume: {printable(file)} has changed since it was measured; put it back, or give --overwrite to "
+                "start anew"
+            )
 
 
 def _note_unreadable(position: Position, source: ImageSource, start: int, to: int | None = None) -> None:

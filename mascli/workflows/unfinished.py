@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from mascli.errors import CheckpointError, UsageError, printable
 from mascli.files.partial_file import partial_path, read_partial, write_partial
+from mascli.files.records_json import canonical_json
 from mascli.files.tensor_file import array_source, read_array
-from mascli.files.tensors import to_source
+from mascli.files.tensors import shared_sha256, to_source
 from mascli.importance.engine import Estimator, EstimatorState
 
 # At most a minute of work is lost, also where a batch takes long.
@@ -66,6 +68,8 @@ class Unfinished:
                 )
         try:
             tensors = {name: torch.from_numpy(read_array(header, name).copy()) for name in header.tensors}
+            if stored.pop("sha256") != _sha256(stored, tensors):
+                raise ValueError("the content is not what was written")
             estimator.load_state(
                 EstimatorState(
                     sums=_within(tensors, _SUMS),
@@ -101,12 +105,19 @@ class Unfinished:
             "next": position.next,
             "unreadable": {str(place): reason for place, reason in position.unreadable.items()},
         }
+        tensors[_DIGESTS] = torch.from_numpy(digests.copy())
+        facts["sha256"] = _sha256(facts, tensors)
         write_partial(self.path, {**sources, _DIGESTS: array_source(digests)}, facts)
         self._saved = time.monotonic()
 
     def remove(self) -> None:
         """Remove the file: the estimate is finished."""
         self.path.unlink(missing_ok=True)
+
+
+def _sha256(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """A hash of everything that is stored, so that nothing that was changed is gone on from."""
+    return hashlib.sha256((canonical_json(facts) + shared_sha256(tensors)).encode()).hexdigest()
 
 
 def _within(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,32 @@ def test_overwrite_starts_anew(
     stopped_after(2, run, words(checkpoints, photos, out), monkeypatch)
     assert run(*words(checkpoints, photos, out), "--overwrite")[0] == 0
     assert out.read_bytes() == whole and not partial_path(out).exists()
+
+
+def test_images_that_have_changed_since_they_were_measured_are_refused(
+    run: Run, checkpoints: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(photos, tmp_path / "photos"))
+    out = tmp_path / "omega"
+    stopped_after(20, run, words(checkpoints, copy, out), monkeypatch)
+    for file in copy.rglob("*.png"):
+        file.write_bytes(file.read_bytes() + b"changed")
+    code, _, errors = run(*words(checkpoints, copy, out), "--resume")
+    assert code == 3 and "has changed since it was measured" in errors
+    assert partial_path(out).exists() and not out.exists()
+
+
+def test_a_changed_number_in_the_sums_is_noticed(
+    run: Run, checkpoints: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "omega"
+    stopped_after(5, run, words(checkpoints, photos, out), monkeypatch)
+    whole = partial_path(out).read_bytes()
+    for changed in (whole.replace(b'\\"next\\":', b'\\"next\\":1'), whole[:-1] + bytes([whole[-1] ^ 1])):
+        assert changed != whole
+        partial_path(out).write_bytes(changed)
+        code, _, errors = run(*words(checkpoints, photos, out), "--resume")
+        assert code == 4 and "damaged" in errors and "Traceback" not in errors and not out.exists()
 
 
 def test_damaged_sums_are_refused(run: Run, checkpoints: Path, photos: Path, tmp_path: Path) -> None:
