@@ -28,7 +28,7 @@ from mascli.errors import CheckpointError, NumericsError
 from mascli.importance.combine_checks import Part, check_pool, check_successive
 from mascli.records import Contribution, OmegaRecord, Reliability, Statistics
 
-__all__ = ["Combination", "Part", "Rule", "combination", "sum_of", "with_statistics"]
+__all__ = ["Combination", "Part", "Rule", "combination", "with_statistics"]
 
 Rule = Literal["pool", "sum", "max", "mean", "ema"]
 
@@ -87,12 +87,6 @@ def with_statistics(record: OmegaRecord, statistics: Statistics) -> OmegaRecord:
     """`record`, of one contribution, with the statistics of its values."""
     (only,) = record.contributions
     return replace(record, contributions=(replace(only, statistics=statistics),))
-
-
-def sum_of(parts: Sequence[Part]) -> tuple[OmegaRecord, tuple[str, ...]]:
-    """The record of successive estimates, added up, and what the user should know about it."""
-    added = combination(parts, "sum")
-    return added.record, added.notes
 
 
 def _pooled(parts: Sequence[Part]) -> Combination:

@@ -187,7 +187,11 @@ def unreadable_lines(unreadable: Sequence[tuple[str, str]], most: int = 5) -> tu
 
 def _remarks(result: EstimateResult) -> tuple[str, ...]:
     slow = tuple(f"measured one image at a time: {name} ({reason})" for name, reason in result.fallback.items())
-    unused = (f"without importance, as no answer depends on them: {listed(result.unused)}",) if result.unused else ()
+    unused = (
+        (f"without importance, as no answer depends on them or they are frozen: {listed(result.unused)}",)
+        if result.unused
+        else ()
+    )
     bare = (f"no estimate in this omega protects: {listed(result.uncovered_tasks)}",) if result.uncovered_tasks else ()
     noisy = reliability_lines(result.reliability)
     return (*bare, *noisy, *slow[:5], *unused, *unreadable_lines(result.unreadable))

@@ -68,7 +68,7 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
             source, estimator, unfinished, config.resume, config.until_reliability, observer
         )
     seconds = time.monotonic() - started
-    _tell(config, found, observer)
+    _tell(config, found, source, observer)
     record = OmegaRecord(
         opened.spec,
         measured.method,
@@ -155,15 +155,19 @@ def _verified(
     return verify(opened.model, source.first(config.verify), tasks, measured.measure)
 
 
-def _tell(config: EstimateConfig, found: Estimate, observer: Observer) -> None:
+def _tell(config: EstimateConfig, found: Estimate, source: ImageSource, observer: Observer) -> None:
     """What the user should know of how it went."""
     for name, reason in found.plan.fallback.items():
         observer.step(f"{name}: one image at a time, since {reason}")
+    if not any(values.any() for values in found.omega.values()):
+        observer.note("every importance is zero, so this omega protects nothing; are all layers frozen?")
     if config.until_reliability is not None:
         reached = found.reliability.overall if found.reliability else 0.0
         if reached < config.until_reliability:
             shown = f"{correlation(reached)}, below {config.until_reliability:g}"
             observer.note(f"all images are measured and the reliability is {shown}: add images")
+        elif found.images < len(source.order) - len(source.reader.unreadable):
+            observer.note(f"stopped at {found.images} of {len(source.order)} images, which are enough")
     if config.autotune:
         observer.note("--autotune: another run may choose other ways, and the last bits of the omega may differ")
 
