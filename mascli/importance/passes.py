@@ -36,9 +36,19 @@ def batch_sums(
     Raises:
         Surprise: the batch did not run as the plan has it.
     """
-    if plan.fallback or len(images) == 1:  # the one-image pass gives every parameter at once
+    if plan.fallback:  # the one-image pass gives every parameter at once
         return reference_sums(model, images, tasks, measure)
-    return rule_sums(plan, model, images, tasks, measure)
+    sums: dict[str, Tensor] = {}
+    norms = []
+    for part in images.split(plan.pass_size or len(images)):
+        if len(part) == 1:
+            found, norm = reference_sums(model, part, tasks, measure)
+        else:
+            found, norm = rule_sums(plan, model, part, tasks, measure)
+        for name, values in found.items():
+            sums[name] = sums[name].add_(values) if name in sums else values
+        norms.append(norm)
+    return sums, torch.cat(norms)
 
 
 def rule_sums(

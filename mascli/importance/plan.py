@@ -74,6 +74,7 @@ class Plan:
         fallback: parameters that need one pass an image, with the reason.
         unused: parameters that get no gradient in an evaluation pass, or are frozen.
         way: one way of computing for all parameters that needs no rules; empty where there are rules.
+        pass_size: how many images go through the network at once; 0: all of a batch.
     """
 
     structure: tuple[Any, ...] = ()
@@ -84,6 +85,7 @@ class Plan:
     fallback: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     way: str = ""
+    pass_size: int = 0
 
     def counts(self) -> dict[str, int]:
         """How many parameter tensors each way of computing is responsible for.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from mascli.importance.batch_gradient import batch_gradient_sums, batch_plan, reference_batch_gradient
+from mascli.importance.batch_size import kept_bytes, pass_size
 from mascli.importance.each_output import each_output_sums, reference_each_output
 from mascli.importance.images import Images
 from mascli.importance.local import check_local, local_sums, reference_local
@@ -43,7 +45,13 @@ def planned(model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measu
     if measure.kind == "batch":
         return batch_plan(model, images, tasks, measure)
     plan = tried_plan(model, images, tasks, measure)
-    return check_local(plan) if measure.kind == "local" else plan
+    if measure.kind == "local":
+        return check_local(plan)
+    if measure.kind == "gradient" and images.pixels.device.type == "cpu":
+        shared = model.shared_parameters().values()
+        kept = kept_bytes(model, images.part(slice(1)), tasks, measure)
+        plan = replace(plan, pass_size=pass_size(kept, len(shared), sum(p.nbytes for p in shared)))
+    return plan
 
 
 def sums_of(plan: Plan, model: MultiHeadModel, images: Images, tasks: tuple[str, ...], measure: Measure) -> Sums:

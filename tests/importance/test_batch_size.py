@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mascli.importance.batch_size import MOST_IMAGES, bytes_an_image, even_batches, usual_batch_size
+from mascli.importance.batch_size import (
+    MAPPED,
+    MOST_IMAGES,
+    bytes_an_image,
+    even_batches,
+    kept_bytes,
+    pass_size,
+    usual_batch_size,
+)
 from mascli.importance.images import Images
 from mascli.importance.objective import Measure
 from mascli.models.heads import MultiHeadModel
@@ -42,3 +50,28 @@ def test_memory_bounds_the_batch() -> None:
     assert usual_batch_size(10**12, None) == 1
     assert usual_batch_size(10**6, 1e9) == 512
     assert usual_batch_size(10**6, 2e9) == 1024
+
+
+def test_a_pass_is_as_large_as_its_tensors_stay_small() -> None:
+    assert pass_size([1000] * 100, 50, 10**6) == MOST_IMAGES
+    assert pass_size([MAPPED // 8] * 100, 50, 10**6) == 8
+    assert pass_size([MAPPED // 8], 50, 10**9) == MOST_IMAGES  # adding up a large omega costs more
+    assert pass_size([], 0, 0) == MOST_IMAGES
+
+
+@given(
+    kept=st.lists(st.integers(1, 2**28), max_size=20), tensors=st.integers(0, 1000), omega=st.integers(0, 10**10)
+)
+def test_a_pass_is_never_larger_than_a_usual_batch(kept: list[int], tensors: int, omega: int) -> None:
+    size = pass_size(kept, tensors, omega)
+    assert 1 <= size <= MOST_IMAGES
+    assert pass_size(kept[::-1], tensors, omega) == size
+
+
+def test_what_an_image_keeps_is_not_the_batch_it_was_cut_from() -> None:
+    model = MultiHeadModel(
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(256, 5)), "", torch.zeros(2, 3, 8, 8)
+    )
+    model.import_head("base")
+    alone = kept_bytes(model, Images(torch.zeros(1, 3, 8, 8)), ("base",), Measure())
+    assert kept_bytes(model, Images(torch.zeros(32, 3, 8, 8)[:1]), ("base",), Measure()) == alone

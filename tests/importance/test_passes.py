@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ def test_every_reduction_is_of_each_images_gradient(name: str, reduction: Any) -
     model, batch, measure = wrapped(NETWORKS[name]()), images(5), Measure(reduction=reduction)
     found = sums(planned(model, measure), model, batch, measure)
     assert max(errors(found, definition(model, batch, measure=measure)).values()) <= EXACT
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])  # parts of 1+1+..., 2+2+1, 3+2, and the whole batch
+@pytest.mark.parametrize("name", ["conv in groups without bias", "used twice", "tied weights", "batch norm"])
+def test_a_batch_in_parts_is_the_batch(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    model, batch = wrapped(NETWORKS[name]()), images(5)
+    plan = replace(planned(model), pass_size=size)
+    found, values = batch_sums(plan, model, Images(batch), ("base",), Measure())
+    assert values.shape == (5,)
+    assert max(errors({n: total / 5 for n, total in found.items()}, definition(model, batch)).values()) <= EXACT
 
 
 @pytest.mark.parametrize("chunk", [1, 300, 1 << 22])
