@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,13 @@ class Observer:
 
     def step(self, text: str) -> None:
         """Receive one line that says what begins or has ended (shown with `-v`)."""
+
+    @contextmanager
+    def phase(self, text: str) -> Iterator[None]:
+        """Time a part of the work, and tell by `step` how long it took."""
+        begun = time.monotonic()
+        yield
+        self.step(f"{text}: {time.monotonic() - begun:.1f} s")
 
     def command(self, text: str) -> None:
         """Receive a command line, as a user would type it, that is about to be carried out."""

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what this program knows; a file says the lowest that can read it
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -98,9 +98,10 @@ class Step:
 class CheckpointRecord:
     """Everything a checkpoint says about itself.
 
-    `shared` (parameters), `buffers` and `heads` are the name table: which tensors of the file belong
-    to what; `heads` maps task -> parameter of the head -> tensor in the file, `aliases` a tied name
-    -> the stored one.
+    `shared` (parameters), `buffers`, `heads` and `owned` are the name table: which tensors of the file
+    belong to what; `heads` maps task -> parameter of the head -> tensor in the file, `owned` task ->
+    tensor of the network that each task has of its own -> tensor in the file, `aliases` a tied name ->
+    the stored one.
     `lineage` lists the steps from the first to the newest; the last one describes this file.
     """
 
@@ -112,6 +113,12 @@ class CheckpointRecord:
     buffers: tuple[str, ...]
     heads: dict[str, dict[str, str]]
     aliases: dict[str, str] = field(default_factory=dict)
+    owned: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def own_names(self) -> frozenset[str]:
+        """The tensors of the network that each task has of its own."""
+        return frozenset(name for table in self.owned.values() for name in table)
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -127,6 +134,14 @@ class CheckpointRecord:
     def ancestry(self) -> frozenset[str]:
         """The hashes of the shared parameters of this checkpoint and of all it came from."""
         return frozenset(step.shared_sha256 for step in self.lineage)
+
+
+@dataclass(frozen=True)
+class LogitsAt:
+    """Where a plain network has the logits of a task, if not at its end: the output of `layer`, averaged over dims."""
+
+    layer: str
+    mean_over: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,30 @@ def key_of(field_name: str) -> str:
     return field_name.rstrip("_")
 
 
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """The words that a type allows; none where it allows more than words."""
+    return tuple(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else ()
+
+
 def convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     """`value` as the type `hint`; a value that does not fit adds one line to `problems`."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in inner:
             return None
-        (hint,) = (option for option in inner if option is not type(None))
-        return convert(hint, value, where, problems)
+        options = [option for option in inner if option is not type(None)]
+        words = [option for option in options if typing.get_origin(option) is Literal]
+        if len(options) > len(words) and any(value in typing.get_args(option) for option in words):
+            return value  # a word that may stand in place of another type
+        (hint,) = [option for option in options if option not in words] or words
+        before = len(problems)
+        converted = convert(hint, value, where, problems)
+        if len(problems) > before and hint not in words:
+            either = [str(word) for option in words for word in typing.get_args(option)]
+            problems[-1] = problems[-1].replace(
+                "expected ", " ".join(["expected", *(f"{word} or" for word in either), ""])
+            )
+        return converted
     if origin is Literal:
         if value not in inner:
             problems.append(f"{where}: '{printable(str(value))}' is not one of {', '.join(map(str, inner))}")

@@ -8,6 +8,7 @@ from mascli.importance.statistics import Histogram, LayerSummary
 from mascli.records import (
     CheckpointRecord,
     Contribution,
+    LogitsAt,
     ModelSpec,
     OmegaRecord,
     Preprocessing,
@@ -16,13 +17,16 @@ from mascli.records import (
     Step,
     Task,
 )
+from mascli.reports.average import AverageResult, TaskSource
 from mascli.reports.demo import DemoResult, MethodResult
 from mascli.reports.estimate import EstimateResult, LayerRow
 from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
+from mascli.reports.export_task import ExportResult
 from mascli.reports.init import InitResult
 from mascli.reports.inspect_file import InspectResult, LayerShapes
 from mascli.reports.merge import MergeResult
-from mascli.reports.train_task import EpochRow, TrainResult
+from mascli.reports.run import Figure, MethodRun, PlannedSteps, RunResult, SeedResult, StepRow
+from mascli.reports.train_task import DriftFacts, DriftRow, EpochRow, SearchFacts, TrainResult, TrialRow
 
 PREPROCESSING = Preprocessing(size=(224, 224), resize_to=256)
 STATISTICS = Statistics(mean=0.0123, median=0.00045, maximum=91.25, zeros=0.125)
@@ -97,6 +101,18 @@ TRAIN = TrainResult(
     unprotected_parameters=("extra.weight",),
     warnings=("the training loss ended at 4.6, close to guessing (4.62): try a smaller --lambda or a larger --lr",),
     seconds=754.2,
+    drift=DriftFacts(12.5, 0.031, 0.0154, (DriftRow("layer4.1.conv2", 8.25, 0.02), DriftRow("[/]", 4.25, 0.011))),
+    lambda_search=SearchFacts(
+        2.0,
+        87.25,
+        (
+            TrialRow(0.0, 87.25, 210.0, 3.5, 0.259, False),
+            TrialRow(math.inf, 41.5, 0.0, 0.0, 0.0, False),
+            TrialRow(10.0, 86.27, 12.5, 0.031, 0.0154, True),
+            TrialRow(316.0, math.nan, None, None, None, False),
+        ),
+    ),
+    collected="[/]/flowers.omega",
 )
 
 EVALUATE = EvaluateResult(
@@ -127,6 +143,37 @@ MERGE = MergeResult(
     notes=("mean squared norms differ 14-fold: the larger one dominates",),
 )
 
+AVERAGE = AverageResult(
+    out="both.st",
+    mode="mode",
+    files=("birds.st", "[/]/pets.st"),
+    omegas=("birds.omega", "[/]/pets.omega"),
+    weights=(0.25, 0.75),
+    tasks=(TaskSource("base", "[/]/pets.st"), TaskSource("birds", "birds.st"), TaskSource("pets", "[/]/pets.st")),
+    parameters=11_176_512,
+    unweighed=0.0123,
+)
+
+EXPORT = ExportResult(
+    out="[/]/pets.safetensors",
+    format="safetensors",
+    task="pets",
+    classes=("[bold]", "dog"),
+    model="torchvision:squeezenet1_1",
+    arguments={"num_classes": 2},
+    preprocessing=PREPROCESSING,
+    tensors=52,
+    parameters=723_522,
+    logits=LogitsAt("classifier.1", (2, 3)),
+    left_out=("aux1.fc2.weight", "aux1.fc2.bias"),
+    python=(
+        "import torchvision",
+        "from safetensors.torch import load_file",
+        "model = torchvision.models.squeezenet1_1(num_classes=2).eval()",
+        "model.load_state_dict(load_file('[/]/pets.safetensors'), strict=True)",
+    ),
+)
+
 _CONTRIBUTION = Contribution(("base",), 1_200, SHA, SHA, "", 812.5, STATISTICS, PREPROCESSING)
 OMEGA = OmegaRecord(SPEC, "mas", "squared-l2", "abs", (_CONTRIBUTION, _CONTRIBUTION))
 
@@ -150,7 +197,14 @@ RECORD = CheckpointRecord(
     tasks=(Task("base", tuple(f"n{number:04}" for number in range(1000)), imported=True), Task("pets", ("[/]", "dog"))),
     lineage=(
         Step("init", SHA),
-        Step("train-task", SHA, "pets", omega_sha256=SHA, settings={"lambda": "inf"}, result={"val_accuracy": 97.5}),
+        Step(
+            "train-task",
+            SHA,
+            "pets",
+            omega_sha256=SHA,
+            settings={"lambda": "inf"},
+            result={"val_accuracy": 97.5, "drift": {"linear": 1.5}},
+        ),
     ),
     shared=("conv1.weight", "bn1.weight"),
     buffers=("bn1.running_mean",),
@@ -184,4 +238,51 @@ DEMO = DemoResult(
     seed=0,
     seconds=31.4,
     next_steps=("mascli inspect mascli-demo/mas/digits-90.omega", "mascli demo --seed 1 --overwrite"),
+)
+
+_FIGURES = ("average_accuracy", "learning_accuracy", "forgetting", "forgetting_max", "forgetting_max_final")
+_FIGURES += ("forgetting_all", "backward_transfer", "forward_transfer", "validation_accuracy")
+
+
+def _method_run(name: str, strength: float | str | None, chosen: str | None, level: float) -> MethodRun:
+    matrix = tuple(tuple(level - after + task for task in range(after + 1)) for after in range(5))
+    figures: dict[str, Figure | None] = {
+        figure: Figure(level, level - 0.3, level + 0.3, (level - 0.1, level + 0.1)) for figure in _FIGURES
+    }
+    figures["forward_transfer"] = None
+    seeds = tuple(SeedResult(seed, matrix, (None, 0.5, 1.25, math.inf, 12.0), 97.0) for seed in (0, 1))
+    return MethodRun(name, "mas", strength, chosen, matrix, figures, seeds)
+
+
+RUN = RunResult(
+    out="[/]/out",
+    tasks=_TASKS,
+    images=_COUNTS,
+    seeds=(0, 1),
+    methods=(
+        _method_run("finetune", None, "only", 81.5),
+        _method_run("mas-local-with-a-name", "auto", "only", 98.5),
+        _method_run("mas", 0.1, "hindsight", 99.25),
+        _method_run("mas", math.inf, None, 100.0),
+        _method_run("ewc", 1.0, "validation", 97.0),
+    ),
+    forgetting=("max", "max-final", "all"),
+    warnings=("seed-0/mas/[bold].train-task: the training loss ended close to guessing",),
+    steps=84,
+    skipped=12,
+    seconds=512.25,
+    method_seconds={
+        "finetune": 40.0,
+        "mas-local-with-a-name, lambda auto": 300.0,
+        "mas, lambda 0.1": 50.0,
+        "mas, lambda inf": 50.25,
+        "ewc, lambda 1": 72.0,
+    },
+)
+STEPS = PlannedSteps(
+    "out",
+    (
+        StepRow("seed-0/start.init", "mascli init --model mascli:mlp -o out/seed-0/start.safetensors", True),
+        StepRow("seed-0/a.train-task", "mascli train-task x --task a --data [/]", False, ("epochs",)),
+    ),
 )

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mascli.config import (
+    UNIFORM,
+    AverageConfig,
     Common,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
+    ExportConfig,
     InitConfig,
     InspectConfig,
     MergeConfig,
@@ -26,6 +29,7 @@ from mascli.config.yaml_file import to_yaml
 from mascli.errors import UsageError
 
 KINDS = (InitConfig, EstimateConfig, TrainTaskConfig, EvaluateConfig, InspectConfig, MergeConfig, DemoConfig)
+KINDS += (AverageConfig, ExportConfig)
 TRAIN = {"checkpoint": "a.st", "task": "pets", "data": "pets"}
 
 
@@ -84,8 +88,30 @@ def test_everything_wrong_is_told_at_once_with_the_paths(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("kind", "flags", "wanted"),
     [
-        (TrainTaskConfig, {"lambda_": "nan", "omega": "o"}, "--lambda must be 0 or more"),
-        (TrainTaskConfig, {"lambda_": "-1", "omega": "o"}, "--lambda must be 0 or more"),
+        (TrainTaskConfig, {"lambda_": "nan", "omega": "o"}, "--lambda must be auto, or 0 or more"),
+        (TrainTaskConfig, {"lambda_": "-1", "omega": "o"}, "--lambda must be auto, or 0 or more"),
+        (TrainTaskConfig, {"lambda_": "aut", "omega": "o"}, "--lambda: expected auto or a number, not 'aut'"),
+        (TrainTaskConfig, {"lambda_": "auto"}, "--lambda auto needs --omega"),
+        (TrainTaskConfig, {"omega": "o", "val_split": "0"}, "--lambda auto measures accuracy on validation images"),
+        (TrainTaskConfig, {"omega": ["uniform", "o"]}, "--omega uniform stands alone"),
+        (TrainTaskConfig, {"omega": ["o", "o"]}, "--omega: the same file is given twice"),
+        (TrainTaskConfig, {"anchor": ["a"]}, "--anchor needs --omega"),
+        (
+            TrainTaskConfig,
+            {"omega": ["o", "p", "q"], "anchor": ["a", "b"]},
+            "--anchor takes one checkpoint, or one for",
+        ),
+        (TrainTaskConfig, {"max_trials": "2"}, "--max-trials must be 3 to 100"),
+        (TrainTaskConfig, {"max_drop": "-1"}, "--max-drop must be 0 to 100"),
+        (TrainTaskConfig, {"rehearse": ["cars"]}, "--rehearse 'cars': write TASK=FOLDER"),
+        (TrainTaskConfig, {"rehearse": ["a=x", "a=y"]}, "--rehearse: task a is given twice"),
+        (TrainTaskConfig, {"collect": "c", "lambda_": "inf"}, "--collect is for shared parameters that learn"),
+        (TrainTaskConfig, {"distill": "0"}, "--distill must be more than 0"),
+        (TrainTaskConfig, {"temperature": "0"}, "--temperature must be more than 0"),
+        (TrainTaskConfig, {"optimizer": "adamw", "nesterov": True}, "--nesterov is for --optimizer sgd"),
+        (TrainTaskConfig, {"nesterov": True, "dampening": "0.5"}, "--nesterov needs a --momentum and no --dampening"),
+        (TrainTaskConfig, {"dampening": "0.5", "momentum": "0"}, "--dampening needs a --momentum"),
+        (TrainTaskConfig, {"clip_norm": "0"}, "--clip-norm must be more than 0"),
         (TrainTaskConfig, {"lambda_": "1"}, "--lambda 1 needs --omega"),
         (TrainTaskConfig, {"epochs": "0"}, "--epochs must be 1 or more, not 0"),
         (TrainTaskConfig, {"head_epochs": "-1"}, "--head-epochs"),
@@ -132,6 +158,14 @@ def test_everything_wrong_is_told_at_once_with_the_paths(tmp_path: Path) -> None
         (MergeConfig, {"weights": "0,0"}, "--weights are all 0"),
         (MergeConfig, {"combine": "pool", "weights": "1,2"}, "--weights is not for --combine pool"),
         (MergeConfig, {"combine": "pool", "normalize": True}, "--normalize is not for --combine pool"),
+        (AverageConfig, {"checkpoints": ["a"]}, "CHECKPOINT: one alone has no average"),
+        (AverageConfig, {"mode": "median"}, "--mode: 'median' is not one of mean, mode"),
+        (AverageConfig, {"mode": "mode"}, "--mode mode takes one --omega for each checkpoint, in their"),
+        (AverageConfig, {"mode": "mode", "omega": ["o"]}, "--mode mode takes one --omega for each checkpoint"),
+        (AverageConfig, {"omega": ["o", "p"]}, "--omega is for --mode mode"),
+        (AverageConfig, {"weights": "1,2,3"}, "--weights takes one number a file: 2, not 3"),
+        (AverageConfig, {"weights": "1,-1"}, "--weights must be finite numbers of 0 or more"),
+        (AverageConfig, {"weights": "0,0"}, "--weights are all 0"),
         (MergeConfig, {"decay": "0.9"}, "--decay is for --combine ema, not sum"),
         (MergeConfig, {"combine": "ema", "decay": "1"}, "--decay must be at least 0 and less than 1, not 1"),
         (MergeConfig, {"combine": "ema", "decay": "nan"}, "--decay must be at least 0 and less than 1"),
@@ -145,6 +179,7 @@ def test_values_that_cannot_mean_anything(kind: type[Common], flags: dict[str, A
         EvaluateConfig: {"checkpoint": "a", "data": ["d"]},
         InspectConfig: {"file": "a"},
         MergeConfig: {"omegas": ["a", "b"], "combine": "sum"},
+        AverageConfig: {"checkpoints": ["a", "b"]},
     }[kind]
     resolve(kind, enough, None)  # nothing else is wrong
     assert any(line.startswith(wanted) for line in problems_of(kind, {**enough, **flags}))
@@ -232,10 +267,10 @@ _COMMON = {
         task=_NAMES,
         data=_PATHS,
         out=st.none() | _PATHS,
-        omega=_PATHS,
-        lambda_=st.none() | st.floats(min_value=0),
+        omega=st.lists(_PATHS.filter(lambda path: path != UNIFORM), min_size=1, max_size=2, unique=True).map(tuple),
+        lambda_=st.none() | st.floats(min_value=0) | st.just("auto"),
         lr=st.none() | _POSITIVE,
-        val_split=st.floats(0, 1, exclude_max=True),
+        val_split=st.floats(0, 1, exclude_min=True, exclude_max=True),
         report=st.lists(_PATHS.map(lambda path: Path(f"{path}.json")), max_size=2).map(tuple),
         image_size=st.none() | st.lists(st.integers(1, 10000), min_size=1, max_size=2).map(tuple),
         classifier=st.none() | st.text(min_size=1),
@@ -253,7 +288,7 @@ def test_show_config_reads_back_to_the_same_settings(tmp_path_factory: Any, conf
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_default_survives_the_file(kind: type[Common], tmp_path: Path) -> None:
     needed = {"checkpoint": Path("a"), "data": Path("d"), "task": "t", "file": Path("f"), "model": "mascli:mlp"}
-    needed |= {"omegas": (Path("o"),), "combine": "sum"}
+    needed |= {"omegas": (Path("o"),), "combine": "sum", "checkpoints": (Path("a"), Path("b"))}
     if kind is EvaluateConfig:
         needed["data"] = ("d",)
     names = {field.name for field in dataclasses.fields(kind)}

@@ -25,11 +25,12 @@ FLOORS = [
     {"workflows"},
     {"cli"},
 ]
-COMMANDS = ["init", "estimate", "train_task", "evaluate", "inspect_file", "merge", "demo"]
+COMMANDS = ["init", "estimate", "train_task", "evaluate", "inspect_file", "merge", "run", "demo"]
 TORCH_FREE_ROOMS = ("mascli.cli.", "mascli.reports.", "mascli.config")
 TORCH_FREE = [
     "mascli",
     "mascli.config",
+    "mascli.data.chosen_classes",
     "mascli.data.decode",
     "mascli.data.fingerprint",
     "mascli.data.folders",
@@ -45,9 +46,12 @@ TORCH_FREE = [
     "mascli.observer",
     "mascli.records",
     "mascli.typed",
+    "mascli.workflows.average_checks",
     "mascli.workflows.inspect_file",
     "mascli.workflows.merge",
     "mascli.workflows.preflight",
+    "mascli.workflows.run_checks",
+    "mascli.workflows.run_result",
     *(f"mascli.{room}.{command}" for room in ("cli", "reports") for command in COMMANDS),
 ]
 

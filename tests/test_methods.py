@@ -116,6 +116,19 @@ def test_folders_that_are_no_classes_are_named(files: list[str], wanted: str) ->
     assert wanted in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("folder", "wanted"),
+    [
+        ("dog", "no classes of task 'base' (cow, cat); measure one task alone with --task new, or use --labels drawn"),
+        ("bird", "no classes of task 'base' (cow, cat); rename them, measure one task alone with --task, or use"),
+    ],
+)
+def test_labels_of_one_of_several_tasks_are_for_that_task_alone(folder: str, wanted: str) -> None:
+    with pytest.raises(DataError) as caught:
+        labels_by_folder(Path("d"), [Path("d") / folder / "1.png"], {"base": ("cow", "cat"), "new": ("dog", "cat")})
+    assert wanted in str(caught.value)
+
+
 def test_one_class_has_no_entropy() -> None:
     classes = {"base": ("cat", "dog"), "lone": ("cat",)}
     for objective in ("entropy", "log-likelihood"):

@@ -11,22 +11,28 @@ from typing import Annotated, NoReturn
 import typer
 
 from mascli import __version__
-from mascli.cli.command import command
+from mascli.cli.average import average
+from mascli.cli.command import Command, command
 from mascli.cli.demo import demo
 from mascli.cli.ending import STOPPED, exit_code_of, flush, say
 from mascli.cli.estimate import estimate
 from mascli.cli.evaluate import evaluate
+from mascli.cli.export import export
 from mascli.cli.init import init
 from mascli.cli.inspect_file import inspect_file
 from mascli.cli.merge import merge
+from mascli.cli.run import run
 from mascli.cli.train_task import train_task
 from mascli.config import (
+    AverageConfig,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
+    ExportConfig,
     InitConfig,
     InspectConfig,
     MergeConfig,
+    RunConfig,
     TrainTaskConfig,
 )
 
@@ -59,13 +65,16 @@ def _mascli(
         typer.echo(context.get_help())
 
 
-app.command("init")(command("init", InitConfig, init))
-app.command("estimate")(command("estimate", EstimateConfig, estimate))
-app.command("train-task")(command("train-task", TrainTaskConfig, train_task))
-app.command("evaluate")(command("evaluate", EvaluateConfig, evaluate))
-app.command("inspect")(command("inspect", InspectConfig, inspect_file))
-app.command("merge")(command("merge", MergeConfig, merge))
-app.command("demo")(command("demo", DemoConfig, demo))
+app.command("init", cls=Command)(command("init", InitConfig, init))
+app.command("estimate", cls=Command)(command("estimate", EstimateConfig, estimate))
+app.command("train-task", cls=Command)(command("train-task", TrainTaskConfig, train_task))
+app.command("evaluate", cls=Command)(command("evaluate", EvaluateConfig, evaluate))
+app.command("inspect", cls=Command)(command("inspect", InspectConfig, inspect_file))
+app.command("merge", cls=Command)(command("merge", MergeConfig, merge))
+app.command("average", cls=Command)(command("average", AverageConfig, average))
+app.command("export", cls=Command)(command("export", ExportConfig, export))
+app.command("run", cls=Command)(command("run", RunConfig, run))
+app.command("demo", cls=Command)(command("demo", DemoConfig, demo))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from mascli.cli.options import fields_in_order, hints_of, parameter_of
 from mascli.config import Common, resolve
 from mascli.errors import GateError
+from mascli.models.model_code import model_code
 from mascli.observer import Observer
 
 if TYPE_CHECKING:
@@ -27,11 +31,20 @@ _CONFIG = Annotated[
 _SHOW = Annotated[bool, typer.Option("--show-config", help="Print the settings as YAML for --config, and stop.")]
 
 
+class Command(TyperCommand):
+    """A command whose help shows what it needs without brackets, though a file of settings may give it as well."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`[OPTIONS]` and the positionals."""
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece if piece == self.options_metavar else piece.strip("[]") for piece in pieces]
+
+
 def command(name: str, kind: type[C], work: Work[C]) -> Callable[..., None]:
     """The function that typer runs for `work`: one parameter a field of its configuration `kind`."""
 
     def run(config: str | None, show_config: bool, **flags: Any) -> None:
-        settings = resolve(kind, flags, Path(config) if config is not None else None)
+        settings = resolve(kind, flags, Path(config) if config is not None else None, complete=not show_config)
         if show_config:
             from mascli.config.yaml_file import to_yaml
 
@@ -39,7 +52,10 @@ def command(name: str, kind: type[C], work: Work[C]) -> Callable[..., None]:
             return
         from mascli.cli.console import TerminalObserver
 
-        deliver(work(settings, TerminalObserver(quiet=settings.quiet, verbose=settings.verbose)), settings)
+        observer = TerminalObserver(quiet=settings.quiet, verbose=settings.verbose)
+        with redirect_stdout(sys.stderr), model_code():  # a model may print, and standard output is for the result
+            report = work(settings, observer)
+        deliver(report, settings)
 
     hints = hints_of(kind)
     annotations = {field.name: parameter_of(name, field, hints[field.name]) for field in fields_in_order(kind)}

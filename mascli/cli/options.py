@@ -38,13 +38,16 @@ OPTIONS: dict[str, Option] = {
     "estimate.out": Option("FILE", "The omega to write.", "-o"),
     "train-task.out": Option("FILE", "The checkpoint to write; CHECKPOINT stays as it is.", "-o"),
     "merge.out": Option("FILE", "The omega to write.", "-o"),
+    "run.out": Option("FOLDER", "The folder for all files; one that was begun with this sequence goes on.", "-o"),
     "demo.out": Option("FOLDER", "The folder for all files of the demo.", "-o"),
     "evaluate.out": Option("FILE", "Also write the result to FILE, as --report does.", "-o"),
     "inspect.out": Option("FILE", "Also write the result to FILE, as --report does.", "-o"),
     "overwrite": Option("", "Replace output files that exist.", negatable=True),
+    "run.overwrite": Option("", "Remove what an earlier run has made in the folder, and start anew.", negatable=True),
     "demo.overwrite": Option("", "Replace the folder of an earlier demo.", negatable=True),
     "device": Option("NAME", "auto (a GPU if there is one), cpu, cuda, cuda:N, mps or xpu."),
     "seed": Option("N", "Seed of everything random; the same seed gives the same file."),
+    "run.seed": Option("N", "Seed of a sequence that names no seeds; the same seed gives the same files."),
     "format": Option("table|json|csv", "What standard output gets."),
     "report": Option("FILE", "Also write the result to FILE.json, .csv, .md or .xml (JUnit); repeatable."),
     "quiet": Option("", "Say nothing but the result and errors.", "-q"),
@@ -109,19 +112,42 @@ OPTIONS: dict[str, Option] = {
     "combine": Option("sum|max|mean|ema", "How to combine with --previous."),
     "decay": Option("X", "ema: the omega is X * before + (1 - X) * next."),
     # train-task
-    "omega": Option("FILE", "Importance of the parameters (default: plain fine-tuning)."),
-    "lambda_": Option("X", "Strength of the penalty: 0 is plain fine-tuning, inf trains the head only."),
+    "omega": Option(
+        "FILE|uniform", "Importance of the parameters; repeatable, summed; 'uniform': 1 (default: plain fine-tuning)."
+    ),
+    "anchor": Option(
+        "CHECKPOINT", "Whose parameters to stay near: one, or one for each --omega (default: those to start from)."
+    ),
+    "lambda_": Option(
+        "X|auto", "Strength of the penalty: 0 is plain fine-tuning, inf trains the head only (default: auto)."
+    ),
+    "max_drop": Option("POINTS", "auto: the largest lambda that costs the new task at most so much accuracy."),
+    "max_trials": Option("N", "auto: trainings at most, with plain fine-tuning."),
     "penalty": Option("decoupled|loss", "How the penalty is applied: after each step, or in the loss."),
     "require_protection": Option("", "Stop if no omega protects one of the tasks.", negatable=True),
-    "batchnorm": Option("freeze|train", "BatchNorm statistics (default: train the first task, then freeze)."),
+    "distill": Option("WEIGHT", "Also keep the old heads' answers on the new images as they were (LwF)."),
+    "temperature": Option("T", "distill: how soft the answers are compared."),
+    "rehearse": Option("TASK=FOLDER", "Images of an old task to learn along, its head included; repeatable."),
+    "collect": Option("FILE", "Also write the importance that Synaptic Intelligence collects while learning."),
+    "damping": Option("X", "collect: what is added to the squared change before dividing by it."),
+    "batchnorm": Option(
+        "freeze|per-task|train",
+        "BatchNorm: as it is, one for each task, or trained (default: train the first, freeze).",
+    ),
     "val": Option("FOLDER", "Images to validate on, as FOLDER/CLASS/IMAGE (default: a split of --data)."),
     "val_split": Option("SHARE", "Share of each class held back to validate on, 0 for none."),
     "epochs": Option("N", "Passes over the images."),
     "head_epochs": Option("N", "Passes before those with only the new head (default: 1; first task 0)."),
     "lr": Option("X", "Learning rate (default: 0.01 for the first task, then 0.001)."),
     "head_lr": Option("X", "Learning rate of the new head, in all passes."),
-    "momentum": Option("X", "Momentum of SGD."),
+    "schedule": Option("constant|step|cosine", "How the rates fall; step: to a tenth after 1/2 and 3/4 of the epochs."),
+    "optimizer": Option("sgd|adamw", "The optimiser."),
+    "momentum": Option("X", "sgd: momentum."),
+    "nesterov": Option("", "sgd: Nesterov's momentum.", negatable=True),
+    "dampening": Option("X", "sgd: share of the gradient that momentum leaves out."),
+    "clip_norm": Option("X", "Scale the task's gradient down to this norm if it is longer (default: no clipping)."),
     "weight_decay": Option("X", "Weight decay; it forgets by itself."),
+    "train-task.resume": Option("", "Go on where a training of this name was stopped.", negatable=True),
     "augment": Option("none|flip|standard", "Random changes to images; standard: crops and flips."),
     "cache": Option("auto|memory|none", "Keep decoded images in memory (auto: if they fit)."),
     # evaluate, inspect, merge
@@ -129,9 +155,20 @@ OPTIONS: dict[str, Option] = {
     "baseline": Option("CHECKPOINT", "An earlier checkpoint, to measure forgetting; repeatable."),
     "min_accuracy": Option("PERCENT", "Exit with 7 if a task's accuracy is below."),
     "max_forgetting": Option("POINTS", "Exit with 7 if a task forgot more than this (percentage points)."),
+    "sequence": Option("SEQUENCE", "The tasks, methods and settings, as YAML; see docs/run.md."),
+    "dry_run": Option("", "Print the steps as commands, and which are done already; run nothing."),
+    "forgetting": Option("max|max-final|all", "Show forgetting by this definition too; repeatable."),
+    "run.trust_model_code": Option("", "Run the code that a python: model of the sequence names."),
+    "export.task": Option("TASK", "The task to export (default: the newest)."),
+    "export.out": Option("FILE", "The weights to write: .pth or .pt for PyTorch's format, else safetensors.", "-o"),
+    "average.out": Option("FILE", "The checkpoint to write.", "-o"),
+    "checkpoints": Option("CHECKPOINT...", "The checkpoints to average, in the order learned."),
+    "mode": Option("mean|mode", "mean: of the parameters; mode: weighed by the importance in --omega."),
+    "average.weights": Option("X,X,...", "A factor for each checkpoint (default: all alike)."),
+    "average.omega": Option("FILE", "mode: importance of each checkpoint's parameters, in their order; repeatable."),
     "file": Option("FILE", "A checkpoint, an omega or any .safetensors file."),
     "bins": Option("N", "Bars of the histogram."),
-    "omegas": Option("OMEGA", "The omegas to combine, the earliest first."),
+    "omegas": Option("OMEGA...", "The omegas to combine, the earliest first."),
     "merge.combine": Option("pool|sum|max|mean|ema", "pool: parts of one estimate; the others: successive tasks."),
     "merge.weights": Option("X,X,...", "A factor for each file (default: 1)."),
     "normalize": Option("", "Divide each estimate by its mean squared norm, the scale of its outputs.", negatable=True),
@@ -147,7 +184,7 @@ def parameter_of(command: str, field: dataclasses.Field[Any], hint: Any) -> Any:
     text = option.help + _default_text(field)
     kind = _kind_of(hint)
     if field.name in POSITIONALS:
-        kind = list[Path] | None if field.name == "omegas" else Path | None
+        kind = list[Path] | None if field.name in ("omegas", "checkpoints") else Path | None
         return Annotated[kind, typer.Argument(metavar=option.metavar, help=text, show_default=False)]
     flag = flag_of(field.name)
     names = [f"{flag}/--no-{flag[2:]}" if option.negatable else flag, *([option.short] if option.short else [])]

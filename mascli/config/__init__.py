@@ -2,10 +2,13 @@
 
 from mascli.config.checks import flag_of, range_problems
 from mascli.config.commands import (
+    UNIFORM,
+    AverageConfig,
     Common,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
+    ExportConfig,
     ImageOptions,
     InitConfig,
     InspectConfig,
@@ -13,15 +16,20 @@ from mascli.config.commands import (
     ModelOptions,
     OnError,
     Resize,
+    RunConfig,
     TrainTaskConfig,
 )
 from mascli.config.resolve import resolve
+from mascli.config.training_checks import rehearsal_folders, wants_search
 
 __all__ = [
+    "UNIFORM",
+    "AverageConfig",
     "Common",
     "DemoConfig",
     "EstimateConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "ImageOptions",
     "InitConfig",
     "InspectConfig",
@@ -29,8 +37,11 @@ __all__ = [
     "ModelOptions",
     "OnError",
     "Resize",
+    "RunConfig",
     "TrainTaskConfig",
     "flag_of",
     "range_problems",
+    "rehearsal_folders",
     "resolve",
+    "wants_search",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mascli.config.commands import (
+    UNIFORM,
+    AverageConfig,
     Common,
     DemoConfig,
     EstimateConfig,
@@ -17,15 +20,18 @@ from mascli.config.commands import (
     InspectConfig,
     MergeConfig,
     ModelOptions,
+    RunConfig,
     TrainTaskConfig,
 )
 from mascli.config.methods import method_problems
+from mascli.config.training_checks import training_problems
 from mascli.errors import printable
 from mascli.records import task_name_problem
 
 REPORT_FORMATS = ("json", "csv", "md", "xml")
 INPUTS = (
     "checkpoint",
+    "checkpoints",
     "file",
     "omegas",
     "baseline",
@@ -33,11 +39,19 @@ INPUTS = (
     "classes",
     "data",
     "omega",
+    "anchor",
     "val",
     "previous",
     "data_root",
+    "sequence",
 )
-POSITIONALS = {"checkpoint": "CHECKPOINT", "file": "FILE", "omegas": "OMEGA"}
+POSITIONALS = {
+    "checkpoint": "CHECKPOINT",
+    "checkpoints": "CHECKPOINT",
+    "file": "FILE",
+    "omegas": "OMEGA",
+    "sequence": "SEQUENCE",
+}
 
 _DEVICE = re.compile(r"auto|cpu|(cuda|mps|xpu)(:\d{1,4})?")
 
@@ -65,7 +79,17 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "verify": (_from(2, 1024), "2 to 1024 (images)"),
     "memory": (_above_zero, "more than 0 (GB)"),
     "decay": (_below_one, "at least 0 and less than 1"),
-    "lambda_": (_from(0), "0 or more ('inf' does not train shared parameters at all)"),
+    "lambda_": (
+        lambda value: isinstance(value, str) or value >= 0,
+        "auto, or 0 or more ('inf' does not train shared parameters at all)",
+    ),
+    "max_drop": (_from(0, 100), "0 to 100 (percentage points)"),
+    "max_trials": (_from(3, 100), "3 to 100"),
+    "distill": (_above_zero, "more than 0"),
+    "temperature": (_above_zero, "more than 0"),
+    "damping": (_above_zero, "more than 0"),
+    "dampening": (_below_one, "at least 0 and less than 1"),
+    "clip_norm": (_above_zero, "more than 0"),
     "val_split": (_below_one, "at least 0 and less than 1"),
     "epochs": (_from(1), "1 or more"),
     "head_epochs": (_from(0), "0 or more"),
@@ -98,9 +122,26 @@ def range_problems(config: Common) -> list[str]:
             problems.append(f"--report {printable(path)}: the name must end in .{', .'.join(REPORT_FORMATS)}")
     if isinstance(config, ModelOptions):
         problems += _model_problems(config)
-    for check in (_init_problems, _estimate_problems, _train_problems, _evaluate_problems, _merge_problems):
+    checks = (_init_problems, _estimate_problems, _train_problems, _evaluate_problems, _merge_problems)
+    for check in (*checks, _average_problems):
         problems += check(config)
     return problems
+
+
+def missing_settings(config: Common) -> list[str]:
+    """The fields that a command cannot do without and that are not given."""
+    missing = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.default is dataclasses.MISSING and getattr(config, field.name) is None
+    ]
+    if isinstance(config, InitConfig) and config.model is None:
+        missing.append("model")
+    if isinstance(config, EvaluateConfig) and not config.data and config.data_root is None:
+        missing.append("data")
+    if not isinstance(config, EvaluateConfig | InspectConfig) and config.out is None:
+        missing.append("out")
+    return missing
 
 
 def path_problems(config: Common) -> list[str]:
@@ -112,9 +153,11 @@ def path_problems(config: Common) -> list[str]:
     for name in INPUTS:
         given = getattr(config, name, None)
         for path in given if isinstance(given, tuple) else (given,):
+            if name == "omega" and path == UNIFORM:
+                continue
             if isinstance(path, Path) and not path.exists():
                 problems.append(f"{flag_of(name)}: there is no {printable(path)}")
-    if not isinstance(config, EvaluateConfig | InspectConfig | DemoConfig):
+    if not isinstance(config, EvaluateConfig | InspectConfig | DemoConfig | RunConfig):
         if config.out is None:
             problems.append("-o/--out is missing: say where the result goes")
         elif config.out.exists() and not config.overwrite:
@@ -167,10 +210,7 @@ def _estimate_problems(config: Common) -> list[str]:
 def _train_problems(config: Common) -> list[str]:
     if not isinstance(config, TrainTaskConfig):
         return []
-    problems = _name_problems("task", config.task)
-    strength = config.lambda_
-    if strength is not None and config.omega is None and 0 < strength < math.inf:
-        problems.append(f"--lambda {strength:g} needs --omega: there is no importance to weigh without one")
+    problems = _name_problems("task", config.task) + training_problems(config)
     if config.val is not None and config.val_split:
         problems.append("--val and --val-split exclude each other: a folder replaces the split")
     return problems
@@ -192,14 +232,8 @@ def _evaluate_problems(config: Common) -> list[str]:
 def _merge_problems(config: Common) -> list[str]:
     if not isinstance(config, MergeConfig):
         return []
-    problems = _decay_problems(config)
     weights = config.weights or ()
-    if not all(0 <= weight < math.inf for weight in weights):
-        problems.append("--weights must be finite numbers of 0 or more")
-    elif weights and not any(weights):
-        problems.append("--weights are all 0: nothing would be left")
-    if weights and config.omegas and len(weights) != len(config.omegas):
-        problems.append(f"--weights takes one number a file: {len(config.omegas)}, not {len(weights)}")
+    problems = _decay_problems(config) + _weight_problems(weights, len(config.omegas or ()))
     if config.combine == "pool":
         given = {"--weights": weights, "--normalize": config.normalize}
         problems += [
@@ -207,6 +241,31 @@ def _merge_problems(config: Common) -> list[str]:
             for flag, value in given.items()
             if value
         ]
+    return problems
+
+
+def _average_problems(config: Common) -> list[str]:
+    if not isinstance(config, AverageConfig):
+        return []
+    files, omegas = len(config.checkpoints or ()), len(config.omega or ())
+    problems = _weight_problems(config.weights or (), files)
+    if files == 1:
+        problems.append("CHECKPOINT: one alone has no average; give two or more")
+    if config.mode == "mode" and omegas != files:
+        problems.append(f"--mode mode takes one --omega for each checkpoint, in their order: {files}, not {omegas}")
+    if config.mode == "mean" and omegas:
+        problems.append("--omega is for --mode mode: the mean knows no importance")
+    return problems
+
+
+def _weight_problems(weights: tuple[float, ...], files: int) -> list[str]:
+    problems = []
+    if not all(0 <= weight < math.inf for weight in weights):
+        problems.append("--weights must be finite numbers of 0 or more")
+    elif weights and not any(weights):
+        problems.append("--weights are all 0: nothing would be left")
+    if weights and files and len(weights) != files:
+        problems.append(f"--weights takes one number a file: {files}, not {len(weights)}")
     return problems
 
 

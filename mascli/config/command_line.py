@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from mascli.config import (
+    AverageConfig,
     Common,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
+    ExportConfig,
     InitConfig,
     InspectConfig,
     MergeConfig,
+    RunConfig,
     TrainTaskConfig,
 )
 from mascli.typed import key_of
@@ -26,10 +29,12 @@ COMMANDS: dict[type[Common], str] = {
     EvaluateConfig: "evaluate",
     InspectConfig: "inspect",
     MergeConfig: "merge",
+    ExportConfig: "export",
+    AverageConfig: "average",
+    RunConfig: "run",
     DemoConfig: "demo",
 }
-POSITIONAL = ("checkpoint", "file", "omegas")
-PAIRED = ("image_size", "mean", "std")  # tuples that are one flag, joined by commas
+POSITIONAL = ("checkpoint", "checkpoints", "file", "omegas", "sequence")
 
 
 def command_line(config: Common) -> str:
@@ -46,11 +51,15 @@ def _words(name: str, value: Any) -> Iterator[str]:
         yield from (str(item) for item in (value if isinstance(value, tuple) else (value,)))
     elif value is True:
         yield flag
-    elif name in PAIRED:
-        yield from (flag, ",".join(str(number) for number in value))
+    elif isinstance(value, tuple) and value and isinstance(value[0], int | float):
+        yield from (flag, ",".join(_number(number) for number in value))  # one flag, joined by commas
     elif isinstance(value, tuple):
         for item in value:
             yield from (flag, str(item))
     else:
-        short = isinstance(value, float) and float(f"{value:g}") == value
-        yield from (flag, f"{value:g}" if short else str(value))
+        yield from (flag, _number(value) if isinstance(value, float) else str(value))
+
+
+def _number(value: float) -> str:
+    """A number as short as it can be without becoming another."""
+    return f"{value:g}" if float(f"{value:g}") == value else str(value)

@@ -9,6 +9,8 @@ from typing import Literal
 Resize = Literal["shorter", "squash", "none"]
 OnError = Literal["skip", "fail"]
 
+UNIFORM = Path("uniform")  # in place of an omega: importance 1 everywhere
+
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
@@ -88,26 +90,41 @@ class TrainTaskConfig(ImageOptions):
     """`mascli train-task`: learn one task and leave the important parameters alone.
 
     None stands for a default that depends on the checkpoint: `lr` is 0.01 for one without tasks and
-    0.001 otherwise, `head_epochs` 0 and 1, `batchnorm` "train" and "freeze".
+    0.001 otherwise, `head_epochs` 0 and 1, `batchnorm` "train" and "freeze". With an omega, `lambda_`
+    None is "auto". `rehearse` holds TASK=FOLDER, `max_drop` percentage points.
     """
 
     task: str
     data: Path
     batch_size: int = 64
-    omega: Path | None = None
-    lambda_: float | None = None
+    omega: tuple[Path, ...] = ()
+    anchor: tuple[Path, ...] = ()
+    lambda_: float | Literal["auto"] | None = None
+    max_drop: float = 2.0
+    max_trials: int = 10
     penalty: Literal["decoupled", "loss"] = "decoupled"
     require_protection: bool = False
-    batchnorm: Literal["freeze", "train"] | None = None
+    distill: float | None = None
+    temperature: float = 2.0
+    rehearse: tuple[str, ...] = ()
+    collect: Path | None = None
+    damping: float = 0.1
+    batchnorm: Literal["freeze", "per-task", "train"] | None = None
     val: Path | None = None
     val_split: float = 0.1
     epochs: int = 10
     head_epochs: int | None = None
     lr: float | None = None
     head_lr: float = 0.01
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
+    nesterov: bool = False
+    dampening: float = 0.0
     weight_decay: float = 0.0
+    clip_norm: float | None = None
     augment: Literal["none", "flip", "standard"] = "none"
+    resume: bool = False
     cache: Literal["auto", "memory", "none"] = "auto"
 
 
@@ -148,6 +165,42 @@ class MergeConfig(Common):
     weights: tuple[float, ...] = ()
     decay: float = 0.5
     normalize: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Common):
+    """`mascli run`: a whole sequence of tasks, by one or several methods. `out` is a folder.
+
+    `seed` is that of a sequence that names none; `forgetting` are definitions to show beside our own.
+    """
+
+    sequence: Path
+    dry_run: bool = False
+    forgetting: tuple[Literal["max", "max-final", "all"], ...] = ()
+    trust_model_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(ModelOptions):
+    """`mascli export`: one task as plain weights that its library loads."""
+
+    checkpoint: Path
+    task: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageConfig(Common):
+    """`mascli average`: one checkpoint from several of a common ancestor (IMM).
+
+    `mode` "mean" is the mean of the parameters, "mode" that weighed by importance, for which `omega` has
+    one file a checkpoint; `weights` are one factor a checkpoint.
+    """
+
+    checkpoints: tuple[Path, ...]
+    mode: Literal["mean", "mode"] = "mean"
+    weights: tuple[float, ...] = ()
+    omega: tuple[Path, ...] = ()
+    trust_model_code: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,16 +17,16 @@ from mascli.config.checks import flag_of, path_problems, range_problems
 from mascli.config.commands import Common, EstimateConfig, EvaluateConfig, InspectConfig, ModelOptions, TrainTaskConfig
 from mascli.config.methods import COMPAT, settings_of_compat
 from mascli.errors import UsageError, printable
-from mascli.typed import convert
+from mascli.typed import choices_of, convert
 
 C = TypeVar("C", bound=Common)
 
 
-def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
+def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None, *, complete: bool = True) -> C:
     """Settle the settings of a command: `flags` (None or empty: not given) over `file` over defaults.
 
     Flags may be text, as typed, or values of the right type already; lists of numbers are separated
-    by commas.
+    by commas. Without `complete`, required settings may be missing, and are None.
 
     Raises:
         UsageError: naming at once every unknown key, value of a wrong type or out of range, and
@@ -44,9 +44,12 @@ def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
     problems += range_problems(config)
     if "model" in stored and "model" not in given and "trust_model_code" not in given:
         problems += _consent_problems(config, file)
+    if not complete:
+        problems = [line for line in problems if not _is_missing(line)]
     if problems:
         told = problems + path_problems(config)
-        raise UsageError("\n".join(line for line in told if not (unread and " is missing" in line)))
+        unasked = unread or not complete
+        raise UsageError("\n".join(line for line in told if not (unasked and _is_missing(line))))
     return config
 
 
@@ -63,7 +66,8 @@ def _settle(
         elif name in stored:
             values[name] = convert(hints[name], stored[name], f"{printable(file or '')}: {flag.strip('-')}", problems)
         elif field.default is dataclasses.MISSING:
-            problems.append(f"{flag} is missing")
+            choices = choices_of(hints[name])
+            problems.append(f"{flag} is missing" + (f": one of {', '.join(choices)}" if choices else ""))
         else:
             values[name] = field.default
         if len(problems) > before:
@@ -75,6 +79,10 @@ def _settle(
     if issubclass(kind, EvaluateConfig | InspectConfig) and values["out"] is not None:
         values["report"], values["out"] = (*(values["report"] or ()), values["out"]), None  # it is all they write
     return kind(**values)
+
+
+def _is_missing(problem: str) -> bool:
+    return " is missing" in problem
 
 
 def _settle_compat(values: dict[str, Any], said: set[str]) -> None:

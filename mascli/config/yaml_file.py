@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mascli.config.checks import missing_settings
 from mascli.config.commands import Common
 from mascli.errors import closest, printable
-from mascli.typed import key_of
+from mascli.typed import choices_of, key_of
 
 COMMAND_LINE_ONLY = {
     "config": "a configuration file cannot name another",
@@ -41,22 +43,7 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: Path, kind: type[Common], problems: list[str]) -> dict[str, Any]:
     """The settings in the YAML file at `path` by field name; what is wrong is added to `problems`."""
     where = printable(path)
-    try:
-        content = yaml.load(path.read_bytes(), Loader=_Loader)
-    except OSError as error:
-        problems.append(f"--config {where}: cannot be read ({error.strerror})")
-        return {}
-    except yaml.YAMLError as error:
-        problems.append(f"--config {where}{_position(error)}")
-        return {}
-    except (ValueError, RecursionError) as error:
-        problems.append(f"--config {where}: not usable as YAML ({printable(str(error))})")
-        return {}
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        problems.append(f"--config {where}: expected lines of 'key: value', not one {type(content).__name__}")
-        return {}
+    content = load_table(path, f"--config {where}", problems)
     fields = {key_of(field.name).replace("_", "-"): field.name for field in dataclasses.fields(kind)}
     known = sorted(fields.keys() - COMMAND_LINE_ONLY.keys())
     values: dict[str, Any] = {}
@@ -71,23 +58,54 @@ def read_yaml(path: Path, kind: type[Common], problems: list[str]) -> dict[str, 
     return values
 
 
+def load_table(path: Path, where: str, problems: list[str]) -> dict[Any, Any]:
+    """The keys and values of the YAML file at `path` as they stand; what is wrong is added to `problems`."""
+    try:
+        content = yaml.load(path.read_bytes(), Loader=_Loader)
+    except OSError as error:
+        problems.append(f"{where}: cannot be read ({error.strerror})")
+        return {}
+    except yaml.YAMLError as error:
+        problems.append(f"{where}{_position(error)}")
+        return {}
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{where}: not usable as YAML ({printable(str(error))})")
+        return {}
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        problems.append(f"{where}: expected lines of 'key: value', not one {type(content).__name__}")
+        return {}
+    return content
+
+
 def to_yaml(config: Common) -> str:
     """The settings as YAML that `--config` reads back to the same settings.
 
     Left out are settings that are not given and have no default, and `trust-model-code`, which
-    only the command line may give.
+    only the command line may give. Required ones that are missing stand first, as comments.
     """
+    hints = typing.get_type_hints(type(config))
+    missing = missing_settings(config)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         name, value = key_of(field.name).replace("_", "-"), getattr(config, field.name)
-        if value is None or name in COMMAND_LINE_ONLY:
+        if value is None or name in COMMAND_LINE_ONLY or field.name in missing:
             continue
         if isinstance(value, tuple):
             value = [str(member) if isinstance(member, Path) else member for member in value]
         values[name] = str(value) if isinstance(value, Path) else value
     members = [member for value in values.values() for member in (value if isinstance(value, list) else [value])]
     readable = "".join(map(str, members)).isprintable()  # the writer leaves some line breaks as they are
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=readable, default_flow_style=None, width=1_000_000)
+    comments = "".join(_comment(name, hints[name]) for name in missing)
+    return comments + yaml.safe_dump(
+        values, sort_keys=False, allow_unicode=readable, default_flow_style=None, width=1_000_000
+    )
+
+
+def _comment(name: str, hint: Any) -> str:
+    choices = choices_of(hint)
+    return f"# {key_of(name).replace('_', '-')}: (required{': one of ' + ', '.join(choices) if choices else ''})\n"
 
 
 def _position(error: yaml.YAMLError) -> str:

@@ -7,7 +7,10 @@ exactly as from torchvision's classification presets; torch itself is not needed
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +45,33 @@ _UPRIGHT = {
 }
 
 
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
 class UnreadableImage(Exception):
     """An image file that cannot become pixels; its text is the reason, on one short line."""
+
+
+def image_bytes(path: Path) -> bytes:
+    """The bytes of the image file at `path`, or of what a link leads to.
+
+    Raises:
+        UnreadableImage: not there, not to be read, or no regular file: a pipe is never opened, as it would wait.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise UnreadableImage(f"{_KINDS.get(stat.S_IFMT(mode), 'something')}, not a file")
+        return path.read_bytes()
+    except OSError as error:
+        where = f"; a link to {os.readlink(path)}" if path.is_symlink() else ""
+        raise UnreadableImage(printable(f"cannot be opened ({error.strerror}{where})")) from error
 
 
 def decode(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:

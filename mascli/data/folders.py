@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mascli.data.kept_images import kept_listings
 from mascli.errors import DataError, listed, printable
 
 IMAGE_EXTENSIONS = tuple(
@@ -42,8 +43,9 @@ class LabelledFolder:
 def list_images(root: Path) -> ImageFolder:
     """Find every image below `root`, flat or nested, in the byte order of the paths relative to it.
 
-    An image is a file with one of `IMAGE_EXTENSIONS`, in any case. Names that start with a dot and
-    `__MACOSX` are passed over; links are followed, each folder once on any way down.
+    An image has a name with one of `IMAGE_EXTENSIONS`, in any case, and is no folder: a broken link or a
+    pipe of such a name is for the reader to refuse. Names that start with a dot and `__MACOSX` are
+    passed over; links are followed, each folder once on any way down.
 
     Raises:
         DataError: `root` is missing, is not a folder, cannot be read, or holds no image.
@@ -62,7 +64,7 @@ def labelled_folder(root: Path) -> LabelledFolder:
         DataError: `root` has no class folders, or a class folder holds no image.
     """
     _require_folder(root)
-    folders = [Path(entry.path) for entry in _entries(root) if entry.is_dir()]
+    folders = [Path(entry.path) for entry in _entries(root) if _is(entry.is_dir)]
     if not folders:
         layout = f"put the images of each class in a folder of its own, such as {printable(root / 'cat' / '1.jpg')}"
         raise DataError(f"{printable(root)}: no class folders; {layout}")
@@ -78,7 +80,7 @@ def labelled_folder(root: Path) -> LabelledFolder:
         classes=names,
         files=tuple(image for images in members for image in images),
         labels=tuple(label for label, images in enumerate(members) for _ in images),
-        strays=tuple(Path(entry.path) for entry in _entries(root) if entry.is_file() and _is_image(entry.name)),
+        strays=tuple(Path(entry.path) for entry in _entries(root) if not _is(entry.is_dir) and _is_image(entry.name)),
     )
 
 
@@ -109,23 +111,35 @@ def task_folders(root: Path, tasks: Sequence[str]) -> dict[str, Path]:
 
 
 def _images_and_others(root: Path) -> tuple[list[Path], int]:
+    known = kept_listings()
+    if root in known:
+        return known[root]
     _require_folder(root)
-    paths = list(_files_below(root, ()))
-    images = [path for path in paths if _is_image(path.name)]
-    images.sort(key=lambda path: os.fsencode(path.relative_to(root).as_posix()))
-    return images, len(paths) - len(images)
+    names = list(_files_below(root, "", ()))
+    images = sorted((name for name in names if _is_image(name)), key=os.fsencode)
+    known[root] = [root / name for name in images], len(names) - len(images)
+    return known[root]
 
 
-def _files_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _files_below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """The files below `folder`, as text relative to the root: paths are slow, and there may be very many."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:  # a link that leads back up
         return
     for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _files_below(Path(entry.path), (*above, here))
-        elif entry.is_file():
-            yield Path(entry.path)
+        if _is(entry.is_dir):
+            yield from _files_below(Path(entry.path), f"{prefix}{entry.name}/", (*above, here))
+        elif _is_image(entry.name) or _is(entry.is_file):
+            yield prefix + entry.name
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """What an entry of a folder says of itself; no for a link that leads nowhere, or round in circles."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mascli.data.decode import UnreadableImage, decode
+from mascli.data.decode import UnreadableImage, decode, image_bytes
+from mascli.data.kept_images import kept_images
 from mascli.data.memory import available_memory
 from mascli.errors import DataError, printable
 from mascli.observer import Observer
@@ -69,6 +70,7 @@ class ImageReader:
         self._workers = min(_cores(), 8) if workers is None else workers
         self._on_error = on_error
         self._reasons: dict[int, str] = {}
+        self._kept = kept_images(preprocessing)
 
     @property
     def reasons(self) -> dict[int, str]:
@@ -119,7 +121,8 @@ class ImageReader:
     def _read_ahead(
         self, order: Sequence[int], ahead: int
     ) -> Generator[tuple[int, DecodedImage | UnreadableImage], None, None]:
-        if not self._workers:
+        kept = self._kept
+        if not self._workers or (kept and all(self.files[position] in kept for position in order)):
             yield from ((position, self._read(position)) for position in order)
             return
         started: deque[tuple[int, Future[DecodedImage | UnreadableImage]]] = deque()
@@ -139,13 +142,17 @@ class ImageReader:
     def _read(self, position: int) -> DecodedImage | UnreadableImage:
         if position in self._reasons:
             return UnreadableImage(self._reasons[position])
+        file = self.files[position]
+        if self._kept and file in self._kept:
+            return DecodedImage(position, *self._kept[file])
         try:
-            data = self.files[position].read_bytes()
-            return DecodedImage(position, hashlib.sha256(data).digest(), decode(data, self._preprocessing))
+            data = image_bytes(file)
+            image = DecodedImage(position, hashlib.sha256(data).digest(), decode(data, self._preprocessing))
+            if self._kept is not None:
+                self._kept.keep(file, image.digest, image.pixels)
+            return image
         except UnreadableImage as problem:
             return problem
-        except OSError as error:
-            return UnreadableImage(f"cannot be opened ({error.strerror})")
 
 
 class ImageSet:
@@ -184,18 +191,26 @@ class ImageSet:
         Raises:
             DataError: a file that is read again has changed or gone.
         """
-        parts = _parts(order, batch_size)
+        yield from self.in_parts(parts_of(order, batch_size))
+
+    def in_parts(self, parts: Sequence[Sequence[int]]) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """The images numbered by each of `parts`, none of which is empty, as `batches` gives them.
+
+        Raises:
+            DataError: a file that is read again has changed or gone.
+        """
         if self._pixels is not None:
             for part in parts:
                 index = torch.tensor(part)
                 yield self._pixels[index], self.labels[index]
             return
-        with closing(self._read_again(order, batch_size)) as pixels:
+        with closing(self._read_again(parts)) as pixels:
             for part in parts:
                 yield torch.from_numpy(np.stack([next(pixels) for _ in part])), self.labels[torch.tensor(part)]
 
-    def _read_again(self, order: Sequence[int], batch_size: int) -> Generator[NDArray[np.uint8], None, None]:
-        with closing(self._reader.images(order, ahead=2 * batch_size)) as images:
+    def _read_again(self, parts: Sequence[Sequence[int]]) -> Generator[NDArray[np.uint8], None, None]:
+        order = [number for part in parts for number in part]
+        with closing(self._reader.images(order, ahead=2 * max(map(len, parts), default=1))) as images:
             for image in images:
                 if image.digest != self.digests[image.position]:
                     file = printable(self._reader.files[image.position])
@@ -226,13 +241,14 @@ def load_image_set(
     reader = ImageReader(files, preprocessing, workers=workers, on_error=on_error)
     shape = (len(files), preprocessing.channels, *preprocessing.size)
     pixels = torch.empty(shape, dtype=torch.uint8) if _keep(math.prod(shape), cache) else None
+    rows = torch.empty(0).numpy() if pixels is None else pixels.numpy()  # the same memory, quicker to fill
     positions: list[int] = []
     digests: list[bytes] = []
     with (observer or Observer()).progress(label_text, len(files)) as advance:
         done = 0
         for image in reader.images(range(len(files))):
             if pixels is not None:
-                pixels[len(positions)] = torch.from_numpy(image.pixels)
+                rows[len(positions)] = image.pixels
             positions.append(image.position)
             digests.append(image.digest)
             advance(image.position + 1 - done)
@@ -259,6 +275,15 @@ def normalize(
     return pixels.to(device).to(dtype).div_(white).sub_(mean).div_(std)
 
 
+def parts_of(order: Sequence[int], batch_size: int) -> list[list[int]]:
+    """`order` in pieces of `batch_size`; a last piece of a single image joins the one before it."""
+    parts = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+    if len(parts) > 1 and batch_size > 1 and len(parts[-1]) == 1:
+        alone = parts.pop()
+        parts[-1] += alone
+    return parts
+
+
 def _keep(needed: int, cache: Cache) -> bool:
     available = available_memory()
     if cache == "memory" and needed > available:
@@ -274,11 +299,3 @@ def _cores() -> int:
 def _batch(images: Sequence[DecodedImage]) -> Batch:
     pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
     return Batch(pixels, tuple(image.position for image in images), tuple(image.digest for image in images))
-
-
-def _parts(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    parts = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
-    if len(parts) > 1 and batch_size > 1 and len(parts[-1]) == 1:
-        alone = parts.pop()
-        parts[-1] += alone
-    return parts

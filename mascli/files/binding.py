@@ -5,39 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mascli.errors import CheckpointError, listed, printable
-from mascli.records import OmegaRecord
+from mascli.files.header import Header
+from mascli.records import CheckpointRecord, OmegaRecord
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def shared_shapes(header: Header, record: CheckpointRecord) -> Shapes:
+    """The shape of every shared parameter of a checkpoint file."""
+    return {name: header.tensors[name].shape for name in record.shared}
+
+
+def own_shapes(header: Header, record: CheckpointRecord) -> Shapes:
+    """The shape of every tensor of the network that each task has of its own in a checkpoint file."""
+    return {name: header.tensors[stored].shape for table in record.owned.values() for name, stored in table.items()}
 
 
 def check_binding(
     omega: OmegaRecord,
-    omega_shapes: Mapping[str, tuple[int, ...]],
+    omega_shapes: Shapes,
     ancestry: frozenset[str],
-    model_shapes: Mapping[str, tuple[int, ...]],
+    model_shapes: Shapes,
     where: str,
+    own: Shapes | None = None,
 ) -> tuple[str, ...]:
     """Check that an omega belongs to a checkpoint; returns the shared parameters it says nothing about.
 
     Every contribution must have been measured on the checkpoint's weights or on those of an
-    ancestor. Parameters that the omega lacks have importance zero.
+    ancestor. Parameters that the omega lacks have importance zero. What it says of tensors that each
+    task has had of its own since (`own`) has no meaning any more, and is let through.
 
     Args:
         omega_shapes: the shape of every tensor of the omega.
         ancestry: `shared_sha256` of the checkpoint and of all it came from.
         model_shapes: the shape of every shared parameter of the checkpoint.
         where: the omega's path, fit to be printed.
+        own: the shape of every tensor that each task has of its own.
 
     Raises:
         CheckpointError: other weights, or a tensor that the model lacks or has in another shape.
     """
     measured = f"{where} was measured on {printable(str(omega.model))}"
-    missing = sorted(omega_shapes.keys() - model_shapes.keys())
+    every = {**model_shapes, **(own or {})}
+    missing = sorted(omega_shapes.keys() - every.keys())
     if missing:
         raise CheckpointError(f"{measured}, which is not this model: the checkpoint has no {listed(missing, 3)}")
     for name, shape in omega_shapes.items():
-        if shape != model_shapes[name]:
+        if shape != every[name]:
             raise CheckpointError(
                 f"{measured}, which is not this model: {printable(name)} is {list(shape)} in the omega and "
-                f"{list(model_shapes[name])} in the checkpoint"
+                f"{list(every[name])} in the checkpoint"
             )
     for part in omega.contributions:
         if part.shared_sha256 not in ancestry:

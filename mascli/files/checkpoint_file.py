@@ -1,9 +1,10 @@
-"""Writes and reads checkpoints: the network under its own names, and the head of each task."""
+"""Writes and reads checkpoints: the network under its own names, and the head and own tensors of each task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,7 +14,16 @@ from mascli.files.tensor_file import Header, write_tensor_file
 from mascli.files.tensors import read_tensors, to_source
 from mascli.records import CheckpointRecord
 
-Heads = dict[str, dict[str, Tensor]]
+ByTask = dict[str, dict[str, Tensor]]
+
+
+class StoredTensors(NamedTuple):
+    """The tensors of a checkpoint: shared parameters and buffers by name, heads and own tensors by task and name."""
+
+    shared: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    heads: ByTask
+    owned: ByTask
 
 
 def write_checkpoint(
@@ -22,20 +32,27 @@ def write_checkpoint(
     shared: Mapping[str, Tensor],
     buffers: Mapping[str, Tensor],
     heads: Mapping[str, Mapping[str, Tensor]],
+    owned: Mapping[str, Mapping[str, Tensor]] | None = None,
     *,
     foreign: Mapping[str, str],
     overwrite: bool,
 ) -> None:
-    """Write a checkpoint: shared parameters and buffers by name, heads by task and name.
+    """Write a checkpoint: shared parameters and buffers by name, heads and own tensors by task and name.
 
     The name table of `record` says what each tensor is called in the file: shared parameters and
-    buffers keep their names, heads are found under `record.heads[task][name]`.
+    buffers keep their names, heads are found under `record.heads[task][name]`, what a task has of
+    its own under `record.owned[task][name]`.
 
     Raises:
-        CheckpointError: a name of the network is also that of a head's tensor.
+        CheckpointError: a name of the network is also that of a task's tensor.
         UsageError: `path` cannot be written, or exists and `overwrite` is False.
     """
-    stored = {record.heads[task][name]: tensor for task, head in heads.items() for name, tensor in head.items()}
+    stored = {
+        table[task][name]: tensor
+        for table, tasks in ((record.heads, heads), (record.owned, owned or {}))
+        for task, tensors in tasks.items()
+        for name, tensor in tensors.items()
+    }
     taken = stored.keys() & (shared.keys() | buffers.keys())
     if taken:
         raise CheckpointError(
@@ -45,12 +62,21 @@ def write_checkpoint(
     write_tensor_file(path, sources, checkpoint_metadata(record, foreign), overwrite=overwrite)
 
 
-def read_checkpoint(header: Header, record: CheckpointRecord) -> tuple[dict[str, Tensor], dict[str, Tensor], Heads]:
-    """The shared parameters, the buffers and the heads of a checkpoint, named as they were written.
+def read_checkpoint(header: Header, record: CheckpointRecord) -> StoredTensors:
+    """The tensors of a checkpoint, named as they were written; tasks in the order learned.
 
     Raises:
         CheckpointError: the file has changed since its header was read.
     """
     tensors = read_tensors(header, header.tensors)
-    heads = {task: {name: tensors[stored] for name, stored in table.items()} for task, table in record.heads.items()}
-    return {name: tensors[name] for name in record.shared}, {name: tensors[name] for name in record.buffers}, heads
+
+    def of_tasks(table: Mapping[str, Mapping[str, str]]) -> ByTask:
+        order = [task for task in record.task_names if task in table]
+        return {task: {name: tensors[stored] for name, stored in table[task].items()} for task in order}
+
+    return StoredTensors(
+        {name: tensors[name] for name in record.shared},
+        {name: tensors[name] for name in record.buffers},
+        of_tasks(record.heads),
+        of_tasks(record.owned),
+    )

@@ -1,6 +1,6 @@
-"""The sums of an estimate that is not finished, beside the omega that it will become.
+"""What was done so far of something that is not finished, beside the file that it will become.
 
-A safetensors file like the others, under the omega's name with `.partial` behind: tensors, and one
+A safetensors file like the others, under that file's name with `.partial` behind: tensors, and one
 JSON object in the metadata. It is replaced as a whole and removed at the end.
 """
 
@@ -18,18 +18,18 @@ KEY = "mascli.partial"
 
 
 def partial_path(out: Path) -> Path:
-    """Where the unfinished sums of the omega `out` are kept."""
+    """Where the unfinished work on the file `out` is kept."""
     return out.with_name(out.name + ".partial")
 
 
 def write_partial(path: Path, tensors: Mapping[str, Source], state: Mapping[str, Any]) -> None:
-    """Write or replace the unfinished sums at `path`."""
+    """Write or replace the unfinished work at `path`."""
     text = json.dumps(state, sort_keys=True, separators=(",", ":"))
     write_tensor_file(path, tensors, {KEY: text}, overwrite=True)
 
 
 def read_partial(path: Path) -> tuple[Header, dict[str, Any]]:
-    """The header and the JSON object of the unfinished sums at `path`.
+    """The header and the JSON object of the unfinished work at `path`.
 
     Raises:
         CheckpointError: it is not a file of that kind.
@@ -40,5 +40,5 @@ def read_partial(path: Path) -> tuple[Header, dict[str, Any]]:
     except ValueError:
         state = None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{printable(path)} holds no unfinished estimate; remove it")
+        raise CheckpointError(f"{printable(path)} holds no unfinished work; remove it")
     return header, state

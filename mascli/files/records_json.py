@@ -24,6 +24,7 @@ Kind = Literal["checkpoint", "omega", "tensors"]
 PREFIX = "mascli."
 VERSION = f"{PREFIX}format_version"
 KIND = f"{PREFIX}kind"
+EXPORT = f"{PREFIX}export"  # what plain weights that mascli has exported say about themselves
 RECORDS = {"checkpoint": CheckpointRecord, "omega": OmegaRecord}
 MAX_PIXELS = 10_000  # a side of an image
 HINT = "it may have been changed by another tool"
@@ -45,7 +46,7 @@ def file_kind(header: Header) -> Kind:
     Raises:
         CheckpointError: it comes from a newer version, or is of a kind that does not exist.
     """
-    if not any(key.startswith(PREFIX) for key in header.metadata):
+    if not any(key.startswith(PREFIX) and key != EXPORT for key in header.metadata):
         return "tensors"
     where = printable(header.path)
     version, kind = _value(header, VERSION), _value(header, KIND)
@@ -97,7 +98,7 @@ def omega_record(header: Header) -> OmegaRecord:
 
 def foreign_metadata(header: Header) -> dict[str, str]:
     """The metadata that mascli does not know, to be kept when the file is written anew."""
-    known = {"format", VERSION, KIND}
+    known = {"format", VERSION, KIND, EXPORT}
     known |= {_key(field) for record in RECORDS.values() for field in dataclasses.fields(record)}
     return {key: value for key, value in header.metadata.items() if key not in known}
 
@@ -120,9 +121,14 @@ def _plain(value: Any) -> Any:
 
 
 def _metadata(kind: str, record: CheckpointRecord | OmegaRecord, foreign: Mapping[str, str]) -> dict[str, str]:
-    own = {VERSION: FORMAT_VERSION, KIND: kind}
+    own = {VERSION: _lowest_version(record), KIND: kind}
     own |= {_key(field): getattr(record, field.name) for field in dataclasses.fields(record)}
     return {**foreign, **{key: canonical_json(value) for key, value in own.items()}}
+
+
+def _lowest_version(record: CheckpointRecord | OmegaRecord) -> int:
+    """The format that a program has to know to read such a file; 2 brought tensors of each task's own."""
+    return 2 if isinstance(record, CheckpointRecord) and record.owned else 1
 
 
 def _key(field: dataclasses.Field[Any]) -> str:
@@ -165,6 +171,13 @@ def _checkpoint_problems(record: CheckpointRecord) -> Iterator[str]:
             yield f"task '{printable(task.name)}' has no classes or the same one twice"
     if set(record.heads) != set(record.task_names):
         yield "its tasks and its heads are not the same"
+    if record.owned and set(record.owned) != set(record.task_names):
+        yield "some of its tasks have tensors of their own and others do not"
+    if any(table.keys() != record.own_names for table in record.owned.values()):
+        yield "its tasks have different tensors of their own"
+    yield from _named(
+        "the tensors {} are shared and a task's own", record.own_names & {*record.shared, *record.buffers}
+    )
     yield from _preprocessing_problems(record.preprocessing)
 
 
@@ -182,8 +195,8 @@ def _preprocessing_problems(prepared: Preprocessing) -> Iterator[str]:
 
 def _table_problems(header: Header, record: CheckpointRecord) -> Iterator[str]:
     """What differs between the tensors that the name table lists and those of the file."""
-    heads = (name for table in record.heads.values() for name in table.values())
-    table = Counter([*record.shared, *record.buffers, *heads])
+    tasks = (name for table in (*record.heads.values(), *record.owned.values()) for name in table.values())
+    table = Counter([*record.shared, *record.buffers, *tasks])
     yield from _named("its name table lists {} twice", (name for name, times in table.items() if times > 1))
     yield from _named("it lacks the tensors {}", table.keys() - header.tensors.keys())
     yield from _named("it has the tensors {}, which belong to nothing", header.tensors.keys() - table.keys())

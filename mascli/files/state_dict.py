@@ -49,6 +49,8 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 def _is_pytorch(path: Path) -> bool:
     """Whether the file is a zip archive or a bare pickle, and not safetensors, whose ninth byte is a brace."""
     try:
+        if not path.is_file():  # a pipe would wait for a writer
+            return False
         with open(path, "rb") as file:
             start = file.read(9)
     except (OSError, ValueError):

@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mascli.data.fingerprint import fingerprint, packed
-from mascli.errors import CheckpointError, NumericsError
-from mascli.importance.combine_checks import Part, check_pool, check_successive
+from mascli.errors import CheckpointError, NumericsError, UsageError
+from mascli.importance.combine_checks import Part, can_be_pooled, check_pool, check_successive, shared_images
 from mascli.records import Contribution, OmegaRecord, Reliability, Statistics
 
 __all__ = ["Combination", "Part", "Rule", "combination", "with_statistics"]
@@ -64,10 +64,17 @@ def combination(
     Raises:
         CheckpointError: omegas that do not belong together, or an estimate or image that is there twice.
         NumericsError: a scale of zero, or a factor that is too large.
+        UsageError: `normalize` of what E|F|^2 is not the scale of.
     """
     if rule == "pool":
         return _pooled(parts)
     check_successive(parts, rule)
+    record = parts[0].record  # what is measured is the same in all
+    if normalize and not _has_known_scale(record):
+        raise UsageError(
+            f"--normalize divides by E|F|^2, which is not the scale of {record.objective} with {record.reduction} "
+            "(only of squared-l2 with abs or batch); leave it out, and give --weights where the scales differ"
+        )
     given = tuple(weights) or (1.0,) * len(parts)
     norms = [_norm(part) if normalize else 1.0 for part in parts]
     factors = tuple(share / norm for share, norm in zip(_shares(rule, given, decay), norms, strict=True))
@@ -144,11 +151,22 @@ def _reliability(parts: Sequence[Part]) -> Reliability | None:
     return parts[0].record.reliability if len(parts) == 1 else None
 
 
+def _has_known_scale(record: OmegaRecord) -> bool:
+    """Whether the values are proportional to E|F|^2."""
+    return record.objective == "squared-l2" and record.reduction.partition("-")[0] in ("abs", "batch")
+
+
 def _scale_notes(parts: Sequence[Part], weights: Sequence[float], normalize: bool) -> tuple[str, ...]:
-    """A note where an estimate is more than tenfold larger than another, by scale and weight."""
+    """A note where an estimate is more than tenfold larger than another, by scale and weight.
+
+    The scale is E|F|^2 where the values are proportional to it, else their mean.
+    """
+    known = _has_known_scale(parts[0].record)
 
     def scale(estimate: Contribution, weight: float) -> float:
-        return weight * (1.0 if normalize or estimate.normalized else estimate.mean_squared_norm)
+        if normalize or estimate.normalized:
+            return weight
+        return weight * (estimate.mean_squared_norm if known else estimate.statistics.mean)
 
     scales = [
         (scale(estimate, weight), f"{part.where} ({', '.join(estimate.heads)}) {scale(estimate, weight):.3g}")
@@ -159,23 +177,41 @@ def _scale_notes(parts: Sequence[Part], weights: Sequence[float], normalize: boo
     (low, small), (high, large) = min(scales), max(scales)
     if high <= SCALE_RATIO * low:
         return ()
-    what = "E|F|^2" if set(weights) == {1.0} else "weight * E|F|^2"
+    what = "E|F|^2" if known else "mean importance"
+    what = what if set(weights) == {1.0} else f"weight * {what}"
     return (
-        f"the estimates are of different scales, {what}: {small}, {large}; what the smaller one knows is held less "
-        "(mascli merge --normalize, of files of one estimate each, makes them count alike)",
+        f"the estimates are of different scales, {what}: {small}, {large}; what the smaller one knows is held less"
+        + (_normalizing(parts) if known else " (the --weights of mascli merge can make up for that)"),
     )
 
 
+def _normalizing(parts: Sequence[Part]) -> str:
+    """How to make estimates of different scales count alike, where that can be done."""
+    try:
+        for part in parts:
+            _norm(part)
+    except CheckpointError:  # the scales in one file can no longer be told apart
+        return " (mascli merge --normalize, of files of one estimate each, makes them count alike)"
+    except NumericsError:  # a scale of zero
+        return ""
+    return " (mascli merge --normalize makes them count alike)"
+
+
 def _pool_notes(parts: Sequence[Part]) -> tuple[str, ...]:
-    """A note where two files hold parts of what could be one estimate."""
-    seen: dict[tuple[tuple[str, ...], str], str] = {}
+    """A note where two files hold parts of what could be one estimate, or share images of one."""
+    seen: dict[tuple[tuple[str, ...], str], Part] = {}
     for part in parts:
         for estimate in part.record.contributions:
-            earlier = seen.setdefault((estimate.heads, estimate.shared_sha256), part.where)
-            if earlier != part.where:
-                heads = ", ".join(estimate.heads)
+            earlier = seen.setdefault((estimate.heads, estimate.shared_sha256), part)
+            if earlier is part or {len(earlier.record.contributions), len(part.record.contributions)} != {1}:
+                continue
+            heads = ", ".join(estimate.heads)
+            same = f"{earlier.where} and {part.where} measure the same answers ({heads}) at the same weights"
+            if can_be_pooled([earlier, part]):
                 return (
-                    f"{earlier} and {part.where} measure the same answers ({heads}) at the same weights, on other "
-                    "images: as parts of one estimate they belong together by --combine pool",
+                    f"{same}, on other images: as parts of one estimate, each in a file of its own, they belong "
+                    "together by mascli merge --combine pool",
                 )
+            if both := shared_images(earlier, part):
+                return (f"{same}, and share {both} of their images, which count twice",)
     return ()

@@ -29,21 +29,22 @@ def check_pool(parts: Sequence[Part]) -> list[bytes]:
     for part in parts:
         if len(part.record.contributions) != 1:
             raise CheckpointError(
-                f"{part.where} holds {len(part.record.contributions)} estimates; only parts of one can be pooled "
-                "(--combine sum adds successive tasks)"
+                f"{part.where} holds {len(part.record.contributions)} estimates; only parts of one can be pooled"
+                + _sum_instead(parts)
             )
         (only,) = part.record.contributions
         if only.weight != 1 or only.normalized:
             raise CheckpointError(
                 f"{part.where} has been weighed already (factor {only.weight:g}); pool the parts as they were measured"
             )
-        _check_same(parts[0], part, "pooled", _pool_terms)
+        _check_same(parts[0], part, "pooled", _pool_terms, _sum_instead(parts))
     images = [_image_hashes(part) for part in parts]
     for (one, left), (other, right) in combinations(zip(parts, map(set, images), strict=True), 2):
         both = len(left & right)
         if both:
             raise CheckpointError(
-                f"{one.where} and {other.where} cannot be pooled: {both} images are in both, and would count twice"
+                f"{one.where} and {other.where} cannot be pooled: {both} images are in both, and would count twice; "
+                "measure all images in one mascli estimate"
             )
     return [image for part in images for image in part]
 
@@ -64,7 +65,7 @@ def check_successive(parts: Sequence[Part], rule: str) -> None:
             if key in seen:
                 raise CheckpointError(
                     f"{seen[key]} and {part.where} hold the same estimate ({', '.join(estimate.heads)}, "
-                    f"{estimate.images} images): it would count twice"
+                    f"{estimate.images} images): it would count twice; leave one of them out"
                 )
             seen[key] = part.where
 
@@ -105,10 +106,34 @@ def _pool_terms(record: OmegaRecord) -> dict[str, object]:
     return {**_terms(record), **own, **prepared}
 
 
-def _check_same(first: Part, other: Part, verb: str, terms: Callable[[OmegaRecord], dict[str, object]]) -> None:
+def shared_images(one: Part, other: Part) -> int:
+    """How many images both were measured on, of two omegas of one estimate each."""
+    return len(set(_image_hashes(one)) & set(_image_hashes(other)))
+
+
+def can_be_pooled(parts: Sequence[Part]) -> bool:
+    """Whether `check_pool` has nothing against `parts`."""
+    try:
+        check_pool(parts)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _sum_instead(parts: Sequence[Part]) -> str:
+    """The end of a line that refuses to pool: what to do instead, where that can be done."""
+    try:
+        check_successive(parts, "sum")
+    except CheckpointError:
+        return ""
+    return "; --combine sum adds successive tasks"
+
+
+def _check_same(
+    first: Part, other: Part, verb: str, terms: Callable[[OmegaRecord], dict[str, object]], advice: str = ""
+) -> None:
     refusal = f"{first.where} and {other.where} cannot be {verb}"
     wanted, found = terms(first.record), terms(other.record)
-    advice = "; --combine sum is for successive tasks" if verb == "pooled" else ""
     for what in wanted:
         if wanted[what] != found[what]:
             values = f"{_short(wanted[what])} and {_short(found[what])}"
@@ -117,7 +142,10 @@ def _check_same(first: Part, other: Part, verb: str, terms: Callable[[OmegaRecor
         one, two = first.shapes.get(name), other.shapes.get(name)
         if one != two:
             shapes = " and ".join("absent" if shape is None else str(list(shape)) for shape in (one, two))
-            raise CheckpointError(f"{refusal}: tensor {printable(name)} is {shapes}")
+            both = "; from before and after --batchnorm per-task? Then give both to train-task as --omega"
+            raise CheckpointError(
+                f"{refusal}: tensor {printable(name)} is {shapes}{both if None in (one, two) else ''}"
+            )
 
 
 def _short(value: object) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mascli.errors import UnsupportedModelError, printable
+from mascli.models.kept_tensors import forgetting
 
 
 def find_classifier(network: nn.Module, example: Tensor) -> str:
@@ -49,7 +50,7 @@ def probe(network: nn.Module, example: Tensor, *arguments: Any) -> Any:
     mode = network.training
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), forgetting(network):
             return network(example, *arguments)
     except Exception as error:  # whatever a network may raise
         channels, height, width = example.shape[1:]

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from mascli.errors import UnsupportedModelError
+from mascli.models.batchnorm import OwnTensors, normalisation_tensors
 from mascli.models.classifier import (
     check_classifier_runs_once,
     find_classifier,
     read_classifier,
     replace_everywhere,
 )
+from mascli.models.kept_tensors import forgetting
 
 
 class _AllAnswered(Exception):
@@ -78,6 +80,7 @@ class MultiHeadModel(nn.Module):
         check_classifier_runs_once(network, layer, example)
         self.original = (layer,)  # in a tuple: not a submodule any more
         self.network = network
+        self.own = OwnTensors()
         self._paths = replace_everywhere(network, layer, TaskHeads(layer))
 
     @property
@@ -97,9 +100,14 @@ class MultiHeadModel(nn.Module):
         return self.task_heads.heads[f"task-{task}"]
 
     def add_head(self, task: str, classes: int) -> nn.Module:
-        """Add a head with random weights for a new task of `classes` classes."""
+        """Add a head with random weights for a new task of `classes` classes.
+
+        Where each task has its own normalisation, the new task starts from the newest one's.
+        """
         head = self.task_heads.fresh(classes).to(next(self.network.parameters()).device)
         self.task_heads.heads[f"task-{task}"] = head
+        if self.own.names:
+            self.own.add(self.network, task)
         return head
 
     def import_head(self, task: str) -> nn.Module:
@@ -108,22 +116,61 @@ class MultiHeadModel(nn.Module):
         self.task_heads.imported.add(task)
         return self.head(task)
 
+    def take_head(self, task: str, other: MultiHeadModel) -> None:
+        """Copy the head of `task`, and the tensors it has of its own, from `other`, a model of the same network."""
+        self.task_heads.heads[f"task-{task}"] = copy.deepcopy(other.head(task))
+        imported = self.task_heads.imported
+        (imported.add if task in other.task_heads.imported else imported.discard)(task)
+        if self.own.names:
+            stored = {name: self.own.values(self.network, name) for name in self.own.tasks}
+            stored = {name: {n: t.clone() for n, t in values.items()} for name, values in stored.items()}
+            stored[task] = other.own.values(other.network, task)
+            self.own.restore(self.network, stored)
+
+    def own_normalisation(self) -> int:
+        """From now on each task has its own normalisation; returns how many of the network's tensors that is.
+
+        The tasks there are keep what the network holds now, a task added later starts from the newest
+        one's. These tensors are no longer shared, for good. 0: the network has none, and nothing changes.
+        """
+        if not self.own.names:
+            self.own.begin(self.network, normalisation_tensors(self.network), self.tasks)
+        return len(self.own.names)
+
+    def use(self, task: str) -> None:
+        """Let the network hold what `task` has of its own, to be trained, measured or exported.
+
+        Answers are right without it: `forward` makes one pass for each set of tensors it needs.
+        """
+        self.own.use(self.network, task)
+
     def forward(self, images: Tensor, tasks: tuple[str, ...]) -> tuple[Tensor, ...]:
         """The raw outputs [N, classes] of each of `tasks` for images [N, C, H, W]."""
-        heads, final = self.task_heads, None
-        with heads_active(heads, tasks):
-            with suppress(_AllAnswered):
-                final = self.network(images)
-            return tuple(_logits(final) if task in heads.imported else heads.answers[task] for task in tasks)
+        heads, answers = self.task_heads, dict[str, Tensor]()
+        for group in self.own.passes(tasks):
+            final = None
+            with heads_active(heads, group):
+                with suppress(_AllAnswered), forgetting(self.network, but=heads):
+                    final = self.own.run(self.network, images, group[0])
+                answers |= {t: final_outputs(final) if t in heads.imported else heads.answers[t] for t in group}
+        return tuple(answers[task] for task in tasks)
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters outside the heads by the network's own names, a tied one once."""
-        return {name: p for name, p in self.network.named_parameters() if not self._is_head(name)}
+        """Parameters outside the heads that no task has of its own, by the network's own names, a tied one once."""
+        return {name: p for name, p in self.network.named_parameters() if self._is_shared(name)}
 
     def shared_buffers(self) -> dict[str, Tensor]:
-        """Persistent buffers outside the heads by the network's own names."""
+        """Persistent buffers outside the heads that no task has of its own, by the network's own names."""
         stored = self.network.state_dict(keep_vars=True)
-        return {name: b for name, b in self.network.named_buffers() if name in stored and not self._is_head(name)}
+        return {name: b for name, b in self.network.named_buffers() if name in stored and self._is_shared(name)}
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters that the task in use has of its own, by the network's own names: they learn with its head."""
+        return {name: p for name, p in self.network.named_parameters() if name in self.own}
+
+    def own_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What each task has of its own, by task and by the network's own names."""
+        return {task: self.own.values(self.network, task) for task in self.own.tasks}
 
     def aliases(self) -> dict[str, str]:
         """Second names of tied shared parameters, each with the name it is stored under."""
@@ -136,17 +183,26 @@ class MultiHeadModel(nn.Module):
         return {task: dict(self.head(task).state_dict()) for task in self.tasks}
 
     def load(
-        self, shared: Mapping[str, Tensor], buffers: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]
+        self,
+        shared: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        heads: Mapping[str, Mapping[str, Tensor]],
+        owned: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> None:
-        """Copy stored values into the parameters, buffers and heads that have their names."""
+        """Copy stored values into the parameters, buffers and heads that have their names.
+
+        `owned` is what each task has of its own, the newest task's last; the network then holds these.
+        """
+        if owned:
+            self.own.restore(self.network, owned)
         with torch.no_grad():
             for name, target in (*self.shared_parameters().items(), *self.shared_buffers().items()):
                 target.copy_(shared[name] if name in shared else buffers[name])
             for task, tensors in heads.items():
                 self.head(task).load_state_dict(dict(tensors))
 
-    def _is_head(self, name: str) -> bool:
-        return any(name.startswith(f"{path}.") for path in self._paths)
+    def _is_shared(self, name: str) -> bool:
+        return name not in self.own and not any(name.startswith(f"{path}.") for path in self._paths)
 
 
 @contextmanager
@@ -183,7 +239,7 @@ def _fresh_head(layer: nn.Linear | nn.Conv2d) -> Callable[[int], nn.Module]:
     return lambda classes: nn.Conv2d(channels, classes, kernel, stride, padding, dilation, bias=bias)
 
 
-def _logits(final: object) -> Tensor:
+def final_outputs(final: object) -> Tensor:
     """The main output [N, classes] of a network that may return auxiliary ones beside it."""
     if isinstance(final, tuple | list) and final:
         final = final[0]

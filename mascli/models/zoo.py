@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from mascli.errors import MascliError, UnsupportedModelError, UsageError, closest, printable
+from mascli.errors import MascliError, UnsupportedModelError, UsageError, closest
+from mascli.models.model_code import described, raised_at
 from mascli.models.small import MLP, ConvNet
 from mascli.models.spec import check_model_spec
 from mascli.records import ModelSpec, Preprocessing
@@ -37,11 +38,10 @@ def build_network(spec: ModelSpec, preprocessing: Preprocessing, *, classes: int
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of architectures about their own random weights
             network = factory(spec, preprocessing)(**arguments)
-    except MascliError:
+    except (MascliError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever a factory may raise
-        reason = printable(f"{type(error).__name__}: {error}")
-        raise UnsupportedModelError(f"cannot build {spec} ({reason}); see --model-arg") from error
+    except BaseException as error:  # whatever a factory may raise, SystemExit too
+        raise UnsupportedModelError(f"cannot build {spec}: {_why(error)}; see --model-arg") from error
     if not isinstance(network, nn.Module):
         raise UnsupportedModelError(f"{spec} gave a {type(network).__name__}, not a torch.nn.Module")
     return network
@@ -168,9 +168,19 @@ def _python(spec: ModelSpec, preprocessing: Preprocessing) -> Callable[..., nn.M
         sys.path.insert(0, str(Path.cwd()))  # where `python -m` would look too
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UnsupportedModelError(f"cannot import {module_name} for {spec}: {printable(str(error))}") from error
+    except ModuleNotFoundError as error:
+        itself = error.name and f"{module_name}.".startswith(f"{error.name}.")
+        hint = "; run mascli in the folder that holds it, or put that folder on PYTHONPATH" if itself else ""
+        raise UnsupportedModelError(f"cannot import {module_name} for {spec}: {_why(error)}{hint}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module may do when it is loaded
+        raise UnsupportedModelError(f"cannot import {module_name} for {spec}: {_why(error)}") from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise UnsupportedModelError(f"{module_name} has no factory '{factory_name}' for {spec}")
     return factory  # type: ignore[no-any-return]
+
+
+def _why(error: BaseException) -> str:
+    return f"{described(error)}{raised_at(error)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,9 @@ class EstimateResult:
     measured the slow way with the reason, `unused` those outside the evaluation pass.
     `unreadable` holds (file, reason). `reliability` is that of the images measured now.
     `lambda_factor` times a lambda of the implementation `compat` is the lambda to use here.
-    `activations` names what follows each parameter's layer, where layers are measured on their own.
+    `images_found` counts those of the folder, `batch_size_limit` is what was asked for, and `notes`
+    are what the user was told on the way. `activations` names what follows each parameter's layer,
+    where layers are measured on their own.
     """
 
     out: str
@@ -72,16 +74,23 @@ class EstimateResult:
     compat: str | None = None
     lambda_factor: float | None = None
     activations: dict[str, str] | None = None
+    images_found: int | None = None
+    batch_size_limit: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 MOST_LAYERS = 12
 LOW_RELIABILITY = 0.9
-_WITHOUT_RULES = ("unused", "one image at a time", "one gradient a batch")
+_WITHOUT_RULES = {
+    "unused": "unused",
+    "one image at a time": "one image at a time",
+    "one gradient a batch": "by one gradient a batch",
+}
 
 
 def estimate_report(result: EstimateResult) -> Report:
     """The report of `mascli estimate`."""
-    images = plural(result.images, "image") + unreadable_text(result.unreadable)
+    images = _images(result) + unreadable_text(result.unreadable)
     facts = Facts(
         (
             ("omega", f"{result.out} ({plural(result.contributions, 'estimate')})"),
@@ -90,16 +99,13 @@ def estimate_report(result: EstimateResult) -> Report:
             *reliability_facts(result.reliability),
             *_verified_facts(result.verified),
             *statistics_facts(result.statistics, result.contributions),
-            ("parameter tensors", ", ".join(_way(rule, many) for rule, many in result.rules.items()) or "none"),
-            (
-                "took",
-                f"{duration(result.seconds)} ({result.images_per_second:,.1f} images/s, batch {result.batch_size})",
-            ),
+            ("parameter tensors", ways_text(result.rules)),
+            ("took", f"{duration(result.seconds)} ({result.images_per_second:,.1f} images/s, {_batches(result)})"),
         )
     )
     rows = tuple(plain(row) for row in result.layers)
     sections = (facts, layer_table(result.layers, MOST_LAYERS), Lines(_remarks(result)))
-    return Report("estimate", plain(result), rows, sections, (Check("estimate", True),))
+    return Report("estimate", plain(result), rows, sections, (Check("estimate", True),), notes=result.notes)
 
 
 def _verified_facts(verified: VerifiedFacts | None) -> tuple[tuple[str, str], ...]:
@@ -117,9 +123,25 @@ def _measure(result: EstimateResult) -> str:
     return f"{result.method} ({result.objective}, {result.reduction})"
 
 
-def _way(rule: str, tensors: int) -> str:
-    how = rule if rule in _WITHOUT_RULES else f"by the {rule} rule"
-    return f"{count(tensors)} {how}"
+def _images(result: EstimateResult) -> str:
+    """How many images, and of how many where some were left out on purpose."""
+    found = result.images_found
+    if found is None or found <= result.images + len(result.unreadable):
+        return plural(result.images, "image")
+    return f"{count(result.images)} of {plural(found, 'image')}"
+
+
+def _batches(result: EstimateResult) -> str:
+    asked = result.batch_size_limit
+    if asked in (None, result.batch_size):
+        return f"batch {result.batch_size}"
+    return f"batch {result.batch_size}: an even number of nearly equal ones, of at most {asked}"
+
+
+def ways_text(rules: Mapping[str, int]) -> str:
+    """How many parameter tensors each way of computing is responsible for."""
+    ways = (f"{count(tensors)} {_WITHOUT_RULES.get(rule, f'by the {rule} rule')}" for rule, tensors in rules.items())
+    return ", ".join(ways) or "none"
 
 
 def statistics_facts(statistics: Statistics, estimates: int = 1) -> tuple[tuple[str, str], ...]:

@@ -31,7 +31,8 @@ def to_csv(report: Report) -> str:
 
 def to_markdown(report: Report) -> str:
     """The result as a document: facts as a list, tables as tables, the histogram as it is drawn."""
-    parts = [f"# mascli {report.command}"] + [_markdown_section(section) for section in report.sections]
+    sections = (*report.sections, Lines(tuple(f"note: {note}" for note in report.notes)))
+    parts = [f"# mascli {report.command}"] + [_markdown_section(section) for section in sections]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -125,8 +125,17 @@ def _checkpoint_facts(record: CheckpointRecord) -> tuple[tuple[str, str], ...]:
         ("model", model),
         ("images", preprocessing_text(record.preprocessing)),
         ("shared", f"{plural(len(record.shared), 'parameter tensor')}, {plural(len(record.buffers), 'buffer')}"),
+        *_own_facts(record),
         ("shared sha256", record.shared_sha256),
     )
+
+
+def _own_facts(record: CheckpointRecord) -> tuple[tuple[str, str], ...]:
+    """Which tasks have their own normalisation, if they have."""
+    if not record.owned:
+        return ()
+    tensors = plural(len(record.own_names), "tensor")
+    return (("BatchNorm", f"each task's own ({listed(record.task_names)}): {tensors} a task, not shared"),)
 
 
 def _checkpoint_tables(record: CheckpointRecord) -> tuple[Table, Table]:
@@ -151,6 +160,7 @@ def _result_text(result: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key.replace('_', ' ')} {percent(value) if 'accuracy' in key and isinstance(value, float) else value}"
         for key, value in result.items()
+        if not isinstance(value, Mapping | list | tuple)  # tables are for the JSON
     )
 
 

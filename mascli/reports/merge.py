@@ -8,7 +8,7 @@ from mascli.errors import listed
 from mascli.records import Statistics
 from mascli.reports.estimate import statistics_facts
 from mascli.reports.numbers import number, plural
-from mascli.reports.report import Check, Facts, Lines, Report, Section, Table, plain
+from mascli.reports.report import Check, Facts, Report, Section, Table, plain
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def merge_report(result: MergeResult) -> Report:
     payload = plain(result)
     row = {name: payload[name] for name in ("out", "combine", "images", "contributions", "mean_squared_norm")}
     row |= payload["statistics"]
-    sections: tuple[Section, ...] = (Facts(tuple(facts)), *_factor_table(result), Lines(result.notes))
-    return Report("merge", payload, (row,), sections, (Check("merge", True),))
+    sections: tuple[Section, ...] = (Facts(tuple(facts)), *_factor_table(result))
+    return Report("merge", payload, (row,), sections, (Check("merge", True),), notes=result.notes)
 
 
 def _factor_table(result: MergeResult) -> tuple[Table, ...]:

@@ -17,6 +17,8 @@ from mascli.reports.report import Chart, Facts, Lines, Report, Section, Table, p
 
 PIPED_WIDTH = 80
 NARROWEST = 6  # columns that text keeps when a table must shrink
+NAMES = 12  # the same for the first column, which says what a row is about
+LEAST_VALUE = 20  # columns for the value of a fact, below which it goes under its label
 
 _STYLES = {"FAILED": "bold red", "passed": "green", "kept": "green"}
 
@@ -40,13 +42,17 @@ def _section(section: Section, width: int | None, ascii_only: bool) -> Iterator[
         body = _chart(section, width, ascii_only)
     lines = list(body)
     if title and lines:
-        yield Text(title, style="bold")
+        yield from (Text(part, style="bold") for part in (textwrap.wrap(title, width) if width else [title]))
     yield from lines
 
 
 def _facts(facts: Facts, width: int | None) -> Iterator[Text]:
     label_width = max((len(label) for label, _ in facts.rows), default=0) + 2
     for label, value in facts.rows:
+        if width is not None and width - label_width < LEAST_VALUE:
+            yield Text(label, style="cyan")
+            yield from (Text("  ") + line for line in _wrapped(_safe(value), max(width - 2, 1), ""))
+            continue
         start = (f"{label:<{label_width}}", "cyan")
         for line in _wrapped(_safe(value), width and max(width - label_width, 20), ""):
             yield Text.assemble(start, line)
@@ -71,6 +77,9 @@ def _table(table: Table, width: int | None, ascii_only: bool) -> Iterator[Text]:
     rows = [[_safe(cell) for cell in row] for row in table.rows]
     to_right = [column in table.right for column in table.columns]
     widths = _widths(header_rows, rows, to_right, width)
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        yield from _rows_below_each_other(table, rows, width)
+        return
     for index, row in enumerate(header_rows + rows):
         is_header = index < height
         line = Text("  ").join(
@@ -81,13 +90,23 @@ def _table(table: Table, width: int | None, ascii_only: bool) -> Iterator[Text]:
         yield line
 
 
+def _rows_below_each_other(table: Table, rows: list[list[str]], width: int) -> Iterator[Text]:
+    """A table that is too wide: each row by its first cell, and under it the others with their columns' names."""
+    names = [column.replace("\n", " ").strip() for column in table.columns[1:]]
+    for first, *cells in rows:
+        yield from _wrapped(first, width, "  ")
+        pairs = (f"{name} {cell}".strip() for name, cell in zip(names, cells, strict=True) if cell)
+        for line in textwrap.wrap(", ".join(pairs), max(width - 2, 1), break_on_hyphens=False):
+            yield Text("  " + line)
+
+
 def _widths(headers: list[list[str]], rows: list[list[str]], to_right: list[bool], width: int | None) -> list[int]:
     """Column widths; the widest give way until the table fits, numbers never."""
     widths = [max(map(cell_len, column)) for column in zip(*headers, *rows, strict=True)]
     if width is None:
         return widths
     numbers = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    least = [numbers[i] if right else min(NARROWEST, widths[i]) for i, right in enumerate(to_right)]
+    least = [numbers[i] if right else min(NARROWEST if i else NAMES, widths[i]) for i, right in enumerate(to_right)]
     while sum(widths) + 2 * (len(widths) - 1) > width:
         shrinkable = [i for i in range(len(widths)) if widths[i] > least[i]]
         if not shrinkable:

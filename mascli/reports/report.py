@@ -66,7 +66,8 @@ class Report:
     """One result in every form: `payload` is the JSON, `rows` the CSV, `sections` are for a person.
 
     `checks` become the test cases of a JUnit file; `unmet` are the limits that the user set and the
-    result does not meet, one line each.
+    result does not meet, one line each. `notes` were told while it ran: no section repeats them,
+    but documents hold them.
     """
 
     command: str
@@ -75,6 +76,7 @@ class Report:
     sections: tuple[Section, ...]
     checks: tuple[Check, ...]
     unmet: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def plain(value: Any) -> Any:

@@ -8,17 +8,64 @@ from dataclasses import dataclass
 from mascli.errors import listed
 from mascli.reports.estimate import unreadable_lines, unreadable_text
 from mascli.reports.numbers import count, duration, number, percent, share
-from mascli.reports.report import Check, Facts, Lines, Report, Table, plain
+from mascli.reports.report import Check, Facts, Lines, Report, Section, Table, plain
+
+# Layers shown, of those that moved.
+LAYERS = 5
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch of a phase ("head" or "main"): mean loss on the images, validation accuracy in percent."""
+    """One epoch of a phase ("head" or "main"): mean loss on the images, validation accuracy (percent) and loss."""
 
     phase: str
     epoch: int
     loss: float
     val_accuracy: float | None = None
+    val_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """How far a layer has moved, weighted by importance: sum Omega |change|, and sum Omega change^2."""
+
+    layer: str
+    linear: float
+    quadratic: float
+
+
+@dataclass(frozen=True)
+class DriftFacts:
+    """What the omega says was disturbed, overall and by layer, the largest first.
+
+    `relative` is the linear drift in units of the old outputs' mean squared norm, a share.
+    """
+
+    linear: float
+    quadratic: float
+    relative: float | None
+    layers: tuple[DriftRow, ...]
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial of a search for lambda: validation accuracy in percent (nan: it failed), and the drift."""
+
+    lambda_: float
+    val_accuracy: float
+    linear: float | None
+    quadratic: float | None
+    relative: float | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """A search for lambda: the drop allowed (percentage points) from the accuracy of plain fine-tuning (percent)."""
+
+    max_drop: float
+    baseline: float
+    trials: tuple[TrialRow, ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +74,8 @@ class TrainResult:
 
     Accuracies are percent, `val_interval` is a 95 % interval. `penalty` and `lambda_` are None
     without an omega; `free`, `slowed` and `held` are then None too, else the shares (0 to 1) of
-    shared parameters that the penalty leaves alone, slows, and holds.
+    shared parameters that the penalty leaves alone, slows, and holds. `drift` is None without an
+    omega, `lambda_search` with a lambda of the user's.
     """
 
     out: str
@@ -49,6 +97,9 @@ class TrainResult:
     unprotected_parameters: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
+    drift: DriftFacts | None = None
+    lambda_search: SearchFacts | None = None
+    collected: str | None = None
 
 
 def train_task_report(result: TrainResult) -> Report:
@@ -61,6 +112,8 @@ def train_task_report(result: TrainResult) -> Report:
             ("images", images + unreadable_text(result.unreadable)),
             ("validation", _validation(result)),
             ("protection", _protection(result)),
+            *((("predicted drift", _drift(result.drift)),) if result.drift else ()),
+            *((("collected", result.collected),) if result.collected else ()),
             ("took", duration(result.seconds)),
         )
     )
@@ -71,7 +124,8 @@ def train_task_report(result: TrainResult) -> Report:
     columns = ("phase", "epoch", "loss", "validation %", "")
     table = Table("epochs", columns, rows, right=frozenset(columns[1:4]))
     checks = (Check(f"{result.task}: learned", True, "; ".join(result.warnings)),)
-    sections = (facts, table, Lines(_remarks(result)))
+    found: tuple[Section, ...] = (*_search_sections(result.lambda_search), *_drift_sections(result.drift))
+    sections = (facts, table, *found, Lines(_remarks(result)))
     return Report("train-task", plain(result), tuple(plain(epoch) for epoch in result.epochs), sections, checks)
 
 
@@ -94,6 +148,37 @@ def _protection(result: TrainResult) -> str:
         return "none: plain fine-tuning"
     shares = f"{share(result.free)} free, {share(result.slowed)} slowed, {share(result.held)} held"
     return f"lambda {number(result.lambda_)}, {result.penalty}: {shares}"
+
+
+def _drift(drift: DriftFacts) -> str:
+    relative = "" if drift.relative is None else f", {share(drift.relative)} of the old outputs' squared norm at most"
+    return f"{number(drift.linear)} linear, {number(drift.quadratic)} quadratic{relative}"
+
+
+def _drift_sections(drift: DriftFacts | None) -> tuple[Table, ...]:
+    if drift is None or not drift.linear:
+        return ()
+    columns = ("layer", "drift", "quadratic")
+    rows = tuple((row.layer, number(row.linear), number(row.quadratic)) for row in drift.layers[:LAYERS])
+    return (Table("layers that drifted most, weighted by importance", columns, rows, right=frozenset(columns[1:])),)
+
+
+def _search_sections(search: SearchFacts | None) -> tuple[Table, ...]:
+    if search is None:
+        return ()
+    columns = ("lambda", "validation %", "drift", "quadratic", "")
+    rows = tuple(
+        (
+            number(trial.lambda_),
+            "failed" if math.isnan(trial.val_accuracy) else percent(trial.val_accuracy),
+            number(trial.linear),
+            number(trial.quadratic),
+            "chosen" if trial.chosen else "",
+        )
+        for trial in sorted(search.trials, key=lambda trial: trial.lambda_)
+    )
+    title = f"trials of lambda, at most {number(search.max_drop)} points below {percent(search.baseline)} %"
+    return (Table(title, columns, rows, right=frozenset(columns[:4])),)
 
 
 def _remarks(result: TrainResult) -> tuple[str, ...]:

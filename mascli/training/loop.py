@@ -1,12 +1,11 @@
-"""Learns one task: first its head alone, then all shared parameters with the penalty."""
+"""Learns one task: first its head alone, then all that learns, with what keeps the old tasks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,105 +14,240 @@ from torch import Tensor, nn
 from mascli.errors import NumericsError, UnsupportedModelError, printable
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
-from mascli.training.penalty import Penalty
-
-# Batches of an epoch: images [N, C, H, W], ready for the network, and their labels [N].
-Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to learn: SGD at `lr` for shared parameters and `head_lr` for the head.
-
-    `train_shared` False learns the head alone; `train_batchnorm` lets batch norm learn its running
-    statistics as well.
-    """
-
-    epochs: int
-    head_epochs: int
-    lr: float
-    head_lr: float
-    momentum: float
-    weight_decay: float
-    train_shared: bool = True
-    train_batchnorm: bool = False
+from mascli.training.batches import Batch, Batches
+from mascli.training.history import PHASES, Best, Epoch, Learned, Position, Validation, epoch_facts, epoch_of
+from mascli.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_rates
+from mascli.training.recipe import Recipe
+from mascli.training.regularizer import Regularizer
+from mascli.training.state import (
+    TrainingState,
+    copies,
+    load_random_state,
+    load_tensors,
+    model_tensors,
+    prefixed,
+    random_state,
+    within,
+)
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to: mean training loss in nats, validation accuracy in percent if measured."""
+class Learner:
+    """Learns `batches.tasks[0]`, whose head the model already has, and leaves the model at its best epoch.
 
-    phase: str
-    epoch: int
-    loss: float
-    val_accuracy: float | None
-
-
-def learn(
-    model: MultiHeadModel,
-    task: str,
-    batches: Batches,
-    images: int,
-    recipe: Recipe,
-    penalty: Penalty | None,
-    validate: Callable[[], float] | None,
-    observer: Observer,
-) -> tuple[tuple[Epoch, ...], int]:
-    """Learn `task`, whose head the model already has, and leave the model at its best epoch.
-
-    The best epoch is the one with the highest validation accuracy, the earlier of equal ones; without
-    validation it is the last. Old heads are not touched. An order holds in each step: the task's
-    gradient, the penalty's, the optimiser, the decoupled penalty.
+    The best epoch is the one with the highest validation accuracy, of equal ones that with the lowest
+    validation loss; without validation it is the last. Heads of tasks that `batches` does not have are not touched.
 
     Args:
-        images: images in an epoch, for the progress shown.
-        validate: validation accuracy in percent of the model as it is.
-
-    Returns:
-        All epochs, and the number of the best one (0: there was none beyond the head's).
-
-    Raises:
-        NumericsError: a loss or a parameter that is not finite.
+        regularizers: what acts around the steps in which shared parameters learn.
+        validate: how the model as it is does on validation images.
+        after_step: called with this learner after each step, to keep its state.
     """
-    shared, head = list(model.shared_parameters().values()), list(model.head(task).parameters())
-    history: list[Epoch] = []
 
-    def run(phase: str, number: int, total: int, optimizer: torch.optim.Optimizer, pull: Penalty | None) -> Epoch:
-        with observer.progress(f"{phase} epoch {number}/{total}", images) as advance:
-            loss = _epoch(model, task, batches(), optimizer, pull, advance)
-        if not math.isfinite(loss):
+    def __init__(
+        self,
+        model: MultiHeadModel,
+        batches: Batches,
+        recipe: Recipe,
+        regularizers: Sequence[Regularizer],
+        validate: Callable[[], Validation] | None,
+        observer: Observer,
+        after_step: Callable[[Learner], None] = lambda learner: None,
+    ) -> None:
+        self.model, self.batches, self.recipe = model, batches, recipe
+        self.regularizers = list(regularizers)
+        self._validate, self._observer, self._after_step = validate, observer, after_step
+        self._shared = list(model.shared_parameters().values()) if recipe.train_shared else []
+        self._own = list(model.own_parameters().values())
+        self._heads = [parameter for task in batches.tasks for parameter in model.head(task).parameters()]
+        self._device = next(model.parameters()).device
+        self._position = Position()
+        self._history: list[Epoch] = []
+        self._best: Best | None = None
+        self._at_start = batches.generator.get_state()
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._resumed: TrainingState | None = None
+
+    def learn(self) -> Learned:
+        """Learn from where this learner is, which is the beginning unless a state was loaded.
+
+        Raises:
+            NumericsError: a loss or a parameter that is not finite.
+        """
+        for phase in PHASES[PHASES.index(self._position.phase) :]:
+            self._phase(phase)
+        self.model.eval()
+        if self._best is not None:
+            self.load_kept(self._best.tensors)
+        _check_finite(self.model, self.recipe)
+        last = next((epoch.epoch for epoch in reversed(self._history) if epoch.phase == "main"), 0)
+        return Learned(tuple(self._history), self._best.epoch.epoch if self._best else last)
+
+    def state(self) -> TrainingState:
+        """Where this learner is, within `after_step`: load it into another one to go on."""
+        tensors = prefixed("now/", self.kept_tensors())
+        tensors |= prefixed("optimizer/", optimizer_tensors(self.optimizer))
+        tensors |= prefixed("random/", random_state(self._device))
+        tensors |= {"order/start": self._at_start, "order/now": self.batches.generator.get_state()}
+        if self._best is not None:
+            tensors |= prefixed("best/", self._best.tensors)
+        at = self._position
+        return TrainingState(
+            tensors,
+            {
+                "position": [at.phase, at.epoch, at.batch, at.loss.hex(), at.images],
+                "epochs": [epoch_facts(epoch) for epoch in self._history],
+                "best": epoch_facts(self._best.epoch) if self._best else None,
+            },
+        )
+
+    def load_state(self, state: TrainingState) -> None:
+        """Go on where `state` was taken: with the same model, images, recipe and regularizers.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: it is not a state of such a training.
+        """
+        phase, epoch, batch, loss, images = state.facts["position"]
+        self._position = Position(phase, int(epoch), int(batch), float.fromhex(loss), int(images))
+        PHASES.index(phase)
+        self._history = [epoch_of(facts) for facts in state.facts["epochs"]]
+        self.load_kept(within(state.tensors, "now/"))
+        self._best = None
+        if state.facts["best"] is not None:
+            self._best = Best(epoch_of(state.facts["best"]), within(state.tensors, "best/"))
+        self._at_start = state.tensors["order/start"]
+        self._resumed = state
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the phase that this learner is in, or was in last."""
+        assert self._optimizer is not None, "learn comes first"
+        return self._optimizer
+
+    @property
+    def position(self) -> Position:
+        """The place that this learner is at."""
+        return self._position
+
+    def kept_tensors(self) -> dict[str, Tensor]:
+        """The model and what the regularizers know, as the best epoch and a resumed run need them."""
+        tensors = prefixed("model/", model_tensors(self.model))
+        for number, regularizer in enumerate(self.regularizers):
+            tensors |= prefixed(f"regularizer/{number}/", regularizer.state())
+        return tensors
+
+    def load_kept(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put the model and the regularizers where `kept_tensors` was taken."""
+        load_tensors(model_tensors(self.model), within(tensors, "model/"))
+        for number, regularizer in enumerate(self.regularizers):
+            regularizer.load_state(within(tensors, f"regularizer/{number}/"))
+
+    def _phase(self, phase: str) -> None:
+        head_only = phase == "head"
+        total = self.recipe.head_epochs if head_only else self.recipe.epochs
+        if self._position.phase != phase:
+            self._position = Position(phase)
+        heads = list(self.model.head(self.batches.tasks[0]).parameters()) if head_only else self._heads
+        shared = [] if head_only else [*self._own, *self._shared]
+        learning = {id(parameter) for parameter in (*heads, *shared)}
+        with frozen([p for p in self.model.parameters() if id(p) not in learning]):
+            self._optimizer = make_optimizer(self.recipe, heads, shared)
+            while self._position.epoch <= total:
+                self._epoch(phase, total, self._optimizer, [*heads, *shared])
+                self._position = Position(phase, self._position.epoch + 1)
+
+    def _epoch(self, phase: str, total: int, optimizer: torch.optim.Optimizer, learning: list[nn.Parameter]) -> None:
+        number, regularizers = self._position.epoch, self.regularizers if phase == "main" else []
+        if phase == "main":
+            set_training_mode(self.model, self.recipe.train_batchnorm)
+            set_rates(optimizer, self.recipe.schedule, number, total)
+        else:
+            self.model.eval()
+        batches = self._go_on(optimizer)
+        for regularizer in regularizers:
+            regularizer.new_epoch(optimizer)
+        with self._observer.progress(f"{phase} epoch {number}/{total}", self.batches.images) as advance:
+            advance(self._position.images)
+            for batch in batches if phase == "main" else _of_the_new_task(batches):
+                count = len(batch.labels)
+                loss = self._step(batch, optimizer, learning, regularizers) if count else 0.0
+                at = self._position
+                self._position = replace(at, batch=at.batch + 1, loss=at.loss + loss * count, images=at.images + count)
+                advance(count)
+                if not math.isfinite(self._position.loss):
+                    break
+                self._after_step(self)
+        self._end_of_epoch(phase, number, total)
+
+    def _go_on(self, optimizer: torch.optim.Optimizer) -> Iterator[Batch]:
+        """The batches of this epoch, or what is left of it after a state was loaded."""
+        generator, state = self.batches.generator, self._resumed
+        if state is None:
+            self._at_start = generator.get_state()
+            return self.batches.epoch()
+        self._resumed = None
+        load_optimizer(optimizer, within(state.tensors, "optimizer/"))
+        load_random_state(within(state.tensors, "random/"), self._device)
+        generator.set_state(self._at_start)
+        return self.batches.epoch(self._position.batch, state.tensors["order/now"])
+
+    def _step(
+        self,
+        batch: Batch,
+        optimizer: torch.optim.Optimizer,
+        learning: list[nn.Parameter],
+        regularizers: list[Regularizer],
+    ) -> float:
+        """One step; returns the mean loss of the tasks, without what regularizers add."""
+        asked = dict.fromkeys([*self.batches.tasks, *(task for r in regularizers for task in r.tasks)])
+        outputs = _answers(self.model, batch.images, tuple(asked))
+        loss = tasks_loss(outputs, self.batches.tasks, batch)
+        total = loss
+        for added in _added_losses(outputs, batch, regularizers):
+            total = total + added
+        optimizer.zero_grad()
+        total.backward()
+        for regularizer in regularizers:
+            regularizer.after_backward()
+        if self.recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(learning, self.recipe.clip_norm)
+        for regularizer in regularizers:
+            regularizer.before_step()
+        optimizer.step()
+        for regularizer in reversed(regularizers):
+            regularizer.after_step()
+        return float(loss.detach())
+
+    def _end_of_epoch(self, phase: str, number: int, total: int) -> None:
+        mean = self._position.loss / max(1, self._position.images)
+        if not math.isfinite(mean):
             raise NumericsError(
                 f"the loss is not finite in {phase} epoch {number}: nothing was written; try a lower --lr (now "
-                f"{recipe.lr:g}) or --head-lr (now {recipe.head_lr:g})"
+                f"{self.recipe.lr:g}) or --head-lr (now {self.recipe.head_lr:g})"
             )
-        epoch = Epoch(phase, number, loss, validate() if validate else None)
-        observer.step(_described(epoch, total))
-        history.append(epoch)
-        return epoch
+        epoch = Epoch(phase, number, mean, self._validate() if self._validate else None)
+        self._observer.step(_described(epoch, total))
+        self._history.append(epoch)
+        if phase == "main" and epoch.validation and (self._best is None or epoch.better_than(self._best.epoch)):
+            self._best = Best(epoch, copies(self.kept_tensors()))
 
-    def sgd(groups: list[dict[str, object]]) -> torch.optim.SGD:
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
-    with frozen(shared):
-        model.eval()
-        head_optimizer = sgd([{"params": head, "lr": recipe.head_lr}])
-        for number in range(1, recipe.head_epochs + 1):
-            run("head", number, recipe.head_epochs, head_optimizer, None)
-    best: tuple[Epoch, dict[str, Tensor]] | None = None
-    with frozen(shared if not recipe.train_shared else []):
-        groups = [{"params": head, "lr": recipe.head_lr}]
-        groups += [{"params": shared, "lr": recipe.lr}] if recipe.train_shared else []
-        optimizer = sgd(groups)
-        for number in range(1, recipe.epochs + 1):
-            set_training_mode(model, recipe.train_batchnorm)
-            epoch = run("main", number, recipe.epochs, optimizer, penalty)
-            if best is None or validate is None or (epoch.val_accuracy or 0) > (best[0].val_accuracy or 0):
-                best = (epoch, {name: tensor.clone() for name, tensor in model.state_dict().items()})
-    model.eval()
-    if best is not None:
-        model.load_state_dict(best[1])
-    _check_finite(model, recipe)
-    return tuple(history), best[0].epoch if best else 0
+def _of_the_new_task(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The new task's images of each batch, which may be none: its head alone learns, and from no others."""
+    for batch in batches:
+        own = slice(None) if batch.owners is None else batch.owners == 0
+        yield Batch(batch.images[own], batch.labels[own])
+
+
+def tasks_loss(outputs: Mapping[str, Tensor], tasks: Sequence[str], batch: Batch) -> Tensor:
+    """The mean cross-entropy in nats over all images of a batch, each by the head of its own task."""
+    if batch.owners is None:
+        return F.cross_entropy(outputs[tasks[0]], batch.labels)
+    parts = []
+    for number, task in enumerate(tasks):
+        own = batch.owners == number
+        if own.any():
+            parts.append(F.cross_entropy(outputs[task][own], batch.labels[own], reduction="sum"))
+    return torch.stack(parts).sum() / len(batch.labels)
 
 
 def set_training_mode(model: nn.Module, train_batchnorm: bool) -> None:
@@ -140,35 +274,19 @@ def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(before)
 
 
-def _epoch(
-    model: MultiHeadModel,
-    task: str,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    penalty: Penalty | None,
-    advance: Callable[[int], None],
-) -> float:
-    total, count = 0.0, 0
-    for images, labels in batches:
-        loss = F.cross_entropy(_answers(model, images, task), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        if penalty:
-            penalty.before_step()
-        optimizer.step()
-        if penalty:
-            penalty.after_step()
-        total += float(loss.detach()) * len(labels)
-        count += len(labels)
-        advance(len(labels))
-        if not math.isfinite(total):
-            return total
-    return total / max(1, count)
+def _added_losses(outputs: Mapping[str, Tensor], batch: Batch, regularizers: Iterable[Regularizer]) -> Iterator[Tensor]:
+    """What regularizers add for the images of the new task."""
+    new = slice(None) if batch.owners is None else batch.owners == 0
+    images = batch.images[new]
+    for regularizer in regularizers if len(images) else ():
+        added = regularizer.loss(images, {task: outputs[task][new] for task in regularizer.tasks})
+        if added is not None:
+            yield added
 
 
-def _answers(model: MultiHeadModel, images: Tensor, task: str) -> Tensor:
+def _answers(model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...]) -> dict[str, Tensor]:
     try:
-        (outputs,) = model(images, (task,))
+        return dict(zip(tasks, model(images, tasks), strict=True))
     except (RuntimeError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -178,7 +296,6 @@ def _answers(model: MultiHeadModel, images: Tensor, task: str) -> Tensor:
             f"the network cannot be trained on {count} images of {height}x{width} pixels and {channels} channels "
             f"({reason}); try another --batch-size, --batchnorm freeze or larger images"
         ) from error
-    return cast(Tensor, outputs)
 
 
 def _check_finite(model: nn.Module, recipe: Recipe) -> None:

@@ -13,19 +13,30 @@ from mascli.files.records_json import foreign_metadata, omega_record
 from mascli.files.tensor_file import read_header
 from mascli.files.tensors import read_tensors
 from mascli.records import OmegaRecord
+from mascli.reports.numbers import plural
 from mascli.workflows.loading import Opened
 from mascli.workflows.preflight import omega_shapes
 
 
 @dataclass(frozen=True)
 class BoundOmega:
-    """An omega measured on a checkpoint or an ancestor of it; `lacking` parameters have importance zero."""
+    """An omega measured on a checkpoint or an ancestor of it; `lacking` parameters have importance zero.
+
+    `ignored` parameters have been each task's own since: what the omega says of them is not in `values`.
+    """
 
     where: str
     record: OmegaRecord
     values: dict[str, Tensor]
     lacking: tuple[str, ...]
     foreign: dict[str, str]
+    ignored: tuple[str, ...] = ()
+
+    def note(self) -> str | None:
+        """What to tell the user of the tensors that are ignored."""
+        if not self.ignored:
+            return None
+        return f"per-task BatchNorm: {self.where} has {plural(len(self.ignored), 'tensor')} for it, which are ignored"
 
 
 def read_bound_omega(path: Path, opened: Opened) -> BoundOmega:
@@ -37,11 +48,13 @@ def read_bound_omega(path: Path, opened: Opened) -> BoundOmega:
     header = read_header(path)
     record = omega_record(header)
     where = printable(path)
-    lacking = check_binding(record, omega_shapes(header), opened.ancestry, opened.shapes(), where)
-    values = read_tensors(header, header.tensors)
+    shapes, own = opened.shapes(), opened.own_shapes()
+    lacking = check_binding(record, omega_shapes(header), opened.ancestry, shapes, where, own)
+    values = read_tensors(header, (name for name in header.tensors if name in shapes))
     for name, value in values.items():
         if not (value.isfinite() & (value >= 0)).all():
             raise CheckpointError(
                 f"{where}: importance of {printable(name)} is negative or not finite; estimate it anew"
             )
-    return BoundOmega(where, record, values, lacking, foreign_metadata(header))
+    ignored = tuple(sorted(header.tensors.keys() & own.keys()))
+    return BoundOmega(where, record, values, lacking, foreign_metadata(header), ignored)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,20 @@ from mascli.importance.combine import Part, combination
 from mascli.importance.combine_values import CombinedValues, Operand
 from mascli.importance.engine import Estimate, Estimator
 from mascli.importance.precision import working_precision
+from mascli.importance.reliability import FEWEST_IMAGES
 from mascli.importance.rules.cost import autotuned
 from mascli.importance.statistics import layer_summaries, statistics
 from mascli.importance.verify import Verified, verify
 from mascli.observer import Observer
 from mascli.records import Contribution, OmegaRecord
 from mascli.reports.estimate import EstimateResult, LayerRow, VerifiedFacts
-from mascli.reports.numbers import correlation
+from mascli.reports.numbers import correlation, plural
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
 from mascli.workflows.estimate_run import ImageSource, measure_images
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
 from mascli.workflows.measuring import Measured, settled_measure
 from mascli.workflows.settled import check_task
-from mascli.workflows.unfinished import Position, Unfinished
+from mascli.workflows.unfinished_estimate import Position, UnfinishedEstimate
 
 
 def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
@@ -48,15 +50,19 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     assert config.out is not None  # preflight
     started = time.monotonic()
     device = chosen_device(config.device)
-    opened = open_checkpoint(config.checkpoint, config, device, observer)
-    tasks = answering_tasks(config, opened)
-    previous = read_bound_omega(config.previous, opened) if config.previous else None
+    with observer.phase(f"opening {printable(config.checkpoint)}"):
+        opened = open_checkpoint(config.checkpoint, config, device, observer)
+        tasks = answering_tasks(config, opened)
+        previous = read_bound_omega(config.previous, opened) if config.previous else None
+        if previous is not None and (ignored := previous.note()) is not None:
+            observer.note(ignored)
     files = list_images(config.data).files
+    observer.step(f"{printable(config.data)}: {plural(len(files), 'image')}")
     measured = settled_measure(config, opened, tasks, files)
     if (note := measured.note()) is not None:
         observer.note(note)
     source = _source(config, opened, tasks, measured, files, device, observer)
-    unfinished = Unfinished(config.out, _settings(config, opened, tasks, measured, source))
+    unfinished = UnfinishedEstimate(config.out, _settings(config, opened, tasks, measured, source))
     verified = _verified(config, opened, tasks, measured, source, observer)
 
     with ExitStack() as context:
@@ -68,7 +74,11 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
             source, estimator, unfinished, config.resume, config.until_reliability, observer
         )
     seconds = time.monotonic() - started
-    _tell(config, found, source, observer)
+    notes = _notes(config, found, source, position)
+    for name, reason in found.plan.fallback.items():
+        observer.step(f"{name}: one image at a time, since {reason}")
+    for note in notes:
+        observer.note(note)
     record = OmegaRecord(
         opened.spec,
         measured.method,
@@ -77,9 +87,11 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
         (_contribution(opened, tasks, found, position),),
         reliability=found.reliability,
     )
-    written = _write(config, record, found, previous, observer)
+    with observer.phase(f"writing {printable(config.out)}"):
+        written = _write(config, record, found, previous, observer)
     unfinished.remove()
-    return _result(config, written, found, measured, source, position, opened, seconds, verified)
+    result = _result(config, written, found, measured, source, position, opened, seconds, verified)
+    return replace(result, notes=notes)
 
 
 def answering_tasks(config: EstimateConfig, opened: Opened) -> tuple[str, ...]:
@@ -151,25 +163,46 @@ def _verified(
     """The comparison with the reference that --verify asks for."""
     if config.verify is None:
         return None
-    observer.step(f"verifying on {config.verify} images")
-    return verify(opened.model, source.first(config.verify), tasks, measured.measure)
+    with observer.phase(f"verifying on {plural(config.verify, 'image')}"):
+        return verify(opened.model, source.first(config.verify), tasks, measured.measure)
 
 
-def _tell(config: EstimateConfig, found: Estimate, source: ImageSource, observer: Observer) -> None:
+def _notes(config: EstimateConfig, found: Estimate, source: ImageSource, position: Position) -> tuple[str, ...]:
     """What the user should know of how it went."""
-    for name, reason in found.plan.fallback.items():
-        observer.step(f"{name}: one image at a time, since {reason}")
+    notes = []
     if not any(values.any() for values in found.omega.values()):
-        observer.note("every importance is zero, so this omega protects nothing; are all layers frozen?")
+        notes.append("every importance is zero, so this omega protects nothing; are all layers frozen?")
+    copies = len(position.digests) - len(set(position.digests))
+    if copies:
+        notes.append(
+            f"{plural(copies, 'image')} of {found.images} hold the same bytes as another one; each of them counts"
+        )
     if config.until_reliability is not None:
-        reached = found.reliability.overall if found.reliability else 0.0
-        if reached < config.until_reliability:
-            shown = f"{correlation(reached)}, below {config.until_reliability:g}"
-            observer.note(f"all images are measured and the reliability is {shown}: add images")
-        elif found.images < len(source.order) - len(source.reader.unreadable):
-            observer.note(f"stopped at {found.images} of {len(source.order)} images, which are enough")
+        more = "add images" if len(source.order) == len(source.files) else "raise --limit, or add images"
+        notes += _stopping_notes(config.until_reliability, found, len(source.order), len(position.unreadable), more)
     if config.autotune:
-        observer.note("--autotune: another run may choose other ways, and the last bits of the omega may differ")
+        notes.append("--autotune: another run may choose other ways, and the last bits of the omega may differ")
+    return tuple(notes)
+
+
+def _stopping_notes(target: float, found: Estimate, images: int, unreadable: int, more: str) -> Iterator[str]:
+    """Why an estimate that stops at a reliability of `target` did or did not stop before its last image.
+
+    Args:
+        images: how many were to be measured at most, with the `unreadable` ones.
+        more: how to measure more of them.
+    """
+    reached = found.reliability.overall if found.reliability else 0.0
+    if found.images < images - unreadable:
+        yield f"stopped at {found.images} of {plural(images, 'image')}, which are enough"
+    elif found.images < FEWEST_IMAGES:
+        yield (
+            f"--until-reliability: with {plural(found.images, 'image')} nothing could stop early, since "
+            f"{FEWEST_IMAGES} at least are needed to know the reliability well enough; all are measured"
+        )
+    if reached < target:
+        shown = f"{correlation(reached)}, below {target:g}" if found.reliability else "unknown"
+        yield f"all images are measured and the reliability is {shown}: {more}"
 
 
 def _contribution(opened: Opened, tasks: tuple[str, ...], found: Estimate, position: Position) -> Contribution:
@@ -252,4 +285,6 @@ def _result(
         images_per_second=found.images / max(seconds, 1e-9),
         reliability=found.reliability,
         verified=None if verified is None else VerifiedFacts(verified.images, verified.error, verified.parameter),
+        images_found=len(source.files),
+        batch_size_limit=config.batch_size,
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from mascli.data.decode import UnreadableImage, image_bytes
 from mascli.data.loader import Batch, ImageReader, normalize
 from mascli.errors import DataError, printable
 from mascli.importance.batch_size import even_batches
@@ -20,8 +18,11 @@ from mascli.importance.images import Images
 from mascli.importance.reliability import enough
 from mascli.observer import Observer
 from mascli.records import Preprocessing
+from mascli.reports.estimate import ways_text
+from mascli.reports.numbers import plural
 from mascli.workflows.measuring import Given
-from mascli.workflows.unfinished import Position, Unfinished
+from mascli.workflows.stopping import asked_to_stop
+from mascli.workflows.unfinished_estimate import Position, UnfinishedEstimate
 
 
 class ImageSource:
@@ -71,7 +72,7 @@ class ImageSource:
 def measure_images(
     source: ImageSource,
     estimator: Estimator,
-    unfinished: Unfinished,
+    unfinished: UnfinishedEstimate,
     resume: bool,
     until: float | None,
     observer: Observer,
@@ -84,12 +85,18 @@ def measure_images(
         until: the reliability at which to stop before all images are seen.
     """
     places = {file: place for place, file in enumerate(source.order)}
-    estimator.prepare(source.first(source.batch_size))
+    with observer.phase("planning"):
+        estimator.prepare(source.first(source.batch_size))
+    _tell_plan(estimator, source, observer)
     position = unfinished.load(estimator) if resume else Position()
     _check_same_images(source, position)
     if position.next:
         observer.step(f"going on after {estimator.images} images")
-    with observer.progress("estimate", len(source.order)) as advance, _asked_to_stop() as stop:
+    with (
+        observer.phase("measuring"),
+        observer.progress("estimate", len(source.order)) as advance,
+        asked_to_stop() as stop,
+    ):
         advance(position.next)
         for batch in source.batches(position.next):
             estimator.add(source.prepared(batch))
@@ -111,6 +118,13 @@ def measure_images(
     return estimator.result(), position
 
 
+def _tell_plan(estimator: Estimator, source: ImageSource, observer: Observer) -> None:
+    plan = estimator.plan
+    parts = f", {plan.pass_size} at a time through the network" if 0 < plan.pass_size < source.batch_size else ""
+    observer.step(f"batches of {plural(source.batch_size, 'image')}{parts}")
+    observer.step(f"parameter tensors: {ways_text(plan.counts())}")
+
+
 def _check_same_images(source: ImageSource, position: Position) -> None:
     """Check that the files measured before the stop hold the same bytes now.
 
@@ -121,8 +135,8 @@ def _check_same_images(source: ImageSource, position: Position) -> None:
     for place, digest in zip(measured, position.digests, strict=True):
         file = source.files[place]
         try:
-            same = hashlib.sha256(file.read_bytes()).digest() == digest
-        except OSError:
+            same = hashlib.sha256(image_bytes(file)).digest() == digest
+        except UnreadableImage:
             same = False
         if not same:
             raise DataError(
@@ -137,27 +151,3 @@ def _note_unreadable(position: Position, source: ImageSource, start: int, to: in
     for place in source.order[start : position.next if to is None else to]:
         if place in reasons:
             position.unreadable[place] = reasons[place]
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets: the batch is finished and the sums are written; a second Ctrl-C stops at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    usual = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        if event.is_set() and callable(usual):
-            usual(number, frame)
-        event.set()
-
-    if usual is signal.SIG_IGN:
-        yield event
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, usual)

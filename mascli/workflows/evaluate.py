@@ -16,6 +16,7 @@ from mascli.evaluation.metrics import wilson_interval
 from mascli.evaluation.predict import predict
 from mascli.observer import Observer
 from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
+from mascli.reports.numbers import plural
 from mascli.workflows.chosen_folders import evaluation_folders
 from mascli.workflows.learning_data import read_folder
 from mascli.workflows.loading import Opened, chosen_device, open_checkpoint
@@ -27,7 +28,8 @@ DECIMALS = 2
 def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
     """Measure the accuracy of each task that has a folder, and of its first baseline on the same images."""
     device = chosen_device(config.device)
-    opened = open_checkpoint(config.checkpoint, config, device, observer)
+    with observer.phase(f"opening {printable(config.checkpoint)}"):
+        opened = open_checkpoint(config.checkpoint, config, device, observer)
     baselines = [(path, open_checkpoint(path, config, device, observer)) for path in config.baseline]
     folders = evaluation_folders(config, opened.task_names)
     for path, baseline in baselines:
@@ -57,8 +59,10 @@ def _task_row(
     device: torch.device,
     observer: Observer,
 ) -> TaskRow:
-    images = read_folder(folder, folder.labels, opened.preprocessing, config, observer)
-    correct = _correct(config, opened, task, folder, images, device, observer)
+    with observer.phase(f"{task}: reading {plural(len(folder.files), 'image')} of {printable(folder.root)}"):
+        images = read_folder(folder, folder.labels, opened.preprocessing, config, observer)
+    with observer.phase(f"{task}: predicting, batches of {plural(config.batch_size, 'image')}"):
+        correct = _correct(config, opened, task, folder, images, device, observer)
     accuracy = 100 * correct / len(images)
     low, high = wilson_interval(correct, len(images))
     observer.step(f"{task}: {correct} of {len(images)} images are put into their class")

@@ -32,9 +32,13 @@ def labels_by_folder(root: Path, files: Sequence[Path], classes: Mapping[str, Se
     for task, known in classes.items():
         foreign = [name for name in folders if name not in known]
         if foreign:
+            fitting = [name for name, its in classes.items() if folders.keys() <= set(its)]
+            instead = f"measure one task alone with --task {fitting[0]}" if fitting else "rename them"
+            if len(classes) > 1 and not fitting:
+                instead += ", measure one task alone with --task"
             raise DataError(
                 f"{printable(root)}: --labels given, but the folders {listed(foreign)} are no classes of task "
-                f"'{printable(task)}' ({listed(known, most=20)}); rename them, or use --labels drawn"
+                f"'{printable(task)}' ({listed(known, most=20)}); {instead}, or use --labels drawn"
             )
     places = {task: {name: place for place, name in enumerate(known)} for task, known in classes.items()}
     return [tuple(places[task][parts[0]] for task in classes) for parts in names]

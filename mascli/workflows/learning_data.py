@@ -7,26 +7,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mascli.config import ImageOptions, TrainTaskConfig
-from mascli.data.augment import augment
+from mascli.config import ImageOptions, TrainTaskConfig, rehearsal_folders
+from mascli.data.augment import Augmentation
 from mascli.data.folders import LabelledFolder, labelled_folder, labels_for
 from mascli.data.loader import Cache, ImageSet, load_image_set, normalize
 from mascli.data.order import stratified_split
 from mascli.errors import DataError, listed, printable
-from mascli.evaluation.predict import predict
+from mascli.evaluation.predict import answers
+from mascli.files.records_json import canonical_json
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
-from mascli.records import Preprocessing
+from mascli.records import Preprocessing, Task
+from mascli.training.history import Validation
 from mascli.workflows.chosen_folders import training_folder
+from mascli.workflows.training_batches import ImageBatches, Source
 
 
 @dataclass(frozen=True)
 class LearningData:
     """Which images of `images` to learn from, and which of `val_set` to validate on.
 
-    `val_set` is `images` itself where the validation images were split off.
+    `val_set` is `images` itself where the validation images were split off. `rehearsed` are images of
+    old tasks to learn along.
     """
 
     classes: tuple[str, ...]
@@ -37,6 +42,7 @@ class LearningData:
     preprocessing: Preprocessing
     batch_size: int
     device: torch.device
+    rehearsed: tuple[Source, ...] = ()
 
     @property
     def digests(self) -> list[bytes]:
@@ -44,32 +50,38 @@ class LearningData:
         return [self.images.digests[index] for index in self.training]
 
     @property
+    def sha256(self) -> str:
+        """A hash of all images with their labels, in their order: of what is learned from, validated on, rehearsed."""
+        digest = hashlib.sha256(canonical_json(self.classes).encode())
+        parts = [(self.images, self.training), (self.val_set, self.validating)]
+        for images, chosen in (*parts, *((source.images, source.chosen) for source in self.rehearsed)):
+            labels = images.labels.tolist()
+            digest.update(b"".join(images.digests[n] + labels[n].to_bytes(8, "little") for n in chosen) + b"|")
+        return digest.hexdigest()
+
+    @property
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         """The files left out, with the reason."""
         sets = [self.images] if self.val_set is self.images else [self.images, self.val_set]
+        sets += [source.images for source in self.rehearsed]
         return tuple((str(item.file), item.reason) for images in sets for item in images.unreadable)
 
-    def training_batches(self, augmentation: str, seed: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
-        """A function that gives an epoch: batches in a new seeded order each time, ready for the network."""
-        generator = torch.Generator().manual_seed(derived_seed(seed, "order and augmentation"))
+    def training_batches(self, task: str, augmentation: Augmentation, seed: int) -> ImageBatches:
+        """The epochs of a training from its beginning: of `task`, and of what is rehearsed."""
+        sources = [Source(task, self.images, self.training), *self.rehearsed]
+        shuffled = derived_seed(seed, "order and augmentation")
+        return ImageBatches(sources, self.batch_size, self.preprocessing, self.device, augmentation, shuffled)
 
-        def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            order = [self.training[i] for i in torch.randperm(len(self.training), generator=generator).tolist()]
-            for pixels, labels in self.images.batches(order, self.batch_size):
-                changed = augment(pixels, augmentation, generator)  # type: ignore[arg-type]
-                yield normalize(changed, self.preprocessing, self.device), labels.to(self.device)
-
-        return batches
-
-    def validation(self, model: MultiHeadModel, task: str) -> Callable[[], float] | None:
-        """A function that measures validation accuracy in percent; None without validation images."""
+    def validation(self, model: MultiHeadModel, task: str) -> Callable[[], Validation] | None:
+        """A function that measures how the model does on the validation images; None without any."""
         if not self.validating:
             return None
         labels = self.val_set.labels[self.validating]
 
-        def validate() -> float:
-            predicted = predict(model, task, self.inputs(self.val_set, self.validating))
-            return 100 * float((predicted == labels).double().mean())
+        def validate() -> Validation:
+            outputs = answers(model, task, self.inputs(self.val_set, self.validating))
+            accuracy = 100 * float((outputs.argmax(1) == labels).double().mean())
+            return Validation(accuracy, float(F.cross_entropy(outputs.double(), labels)))
 
         return validate
 
@@ -84,9 +96,16 @@ class LearningData:
 
 
 def learning_data(
-    config: TrainTaskConfig, preprocessing: Preprocessing, device: torch.device, observer: Observer
+    config: TrainTaskConfig,
+    preprocessing: Preprocessing,
+    tasks: Sequence[Task],
+    device: torch.device,
+    observer: Observer,
 ) -> LearningData:
-    """Read the folder of a new task, and split off or read its validation images.
+    """Read the folder of a new task, split off or read its validation images, and read what is rehearsed.
+
+    Args:
+        tasks: the tasks that the checkpoint has.
 
     Raises:
         DataError: fewer than two classes, a class without a readable image, or a validation class
@@ -108,7 +127,30 @@ def learning_data(
         training, validating = list(range(len(images))), list(range(len(val_set)))
     if not validating:
         observer.note("there are no validation images: the last epoch is kept")
-    return LearningData(folder.classes, images, training, val_set, validating, preprocessing, config.batch_size, device)
+    return LearningData(
+        folder.classes,
+        images,
+        training,
+        val_set,
+        validating,
+        preprocessing,
+        config.batch_size,
+        device,
+        tuple(_rehearsed(config, preprocessing, tasks, observer)),
+    )
+
+
+def _rehearsed(
+    config: TrainTaskConfig, preprocessing: Preprocessing, tasks: Sequence[Task], observer: Observer
+) -> Iterator[Source]:
+    """The images of each old task to learn along, in the order of the tasks."""
+    folders = rehearsal_folders(config.rehearse)
+    for task in tasks:
+        if task.name in folders:
+            folder = labelled_folder(folders[task.name])
+            labels = labels_for(folder, task.classes, task.name)
+            images = read_folder(folder, labels, preprocessing, config, observer, config.cache)
+            yield Source(task.name, images, range(len(images)))
 
 
 def derived_seed(seed: int, purpose: str) -> int:

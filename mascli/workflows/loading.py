@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from mascli.models.spec import parse_model_spec
 from mascli.models.zoo import build_network, usual_preprocessing
 from mascli.observer import Observer
 from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task
+from mascli.reports.numbers import plural
 from mascli.workflows.settled import settled_preprocessing
 
 
@@ -50,6 +52,11 @@ class Opened:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every shared parameter."""
         return {name: tuple(p.shape) for name, p in self.model.shared_parameters().items()}
+
+    def own_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor of the network that each task has of its own."""
+        network = self.model.network.state_dict()
+        return {name: tuple(network[name].shape) for name in self.model.own.names}
 
 
 def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, observer: Observer) -> Opened:
@@ -81,6 +88,7 @@ def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, obs
             "has changed it; go back to a file that mascli wrote"
         )
     _check_finite(path, model)
+    observer.step(_described(record.model, model, device))
     return Opened(
         model.to(device).eval(),
         record.model,
@@ -90,6 +98,16 @@ def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, obs
         file_sha256(path),
         foreign_metadata(header),
     )
+
+
+def separate_batchnorm(opened: Opened, observer: Observer) -> None:
+    """From now on each task has its own batch norms: running statistics, scale and shift.
+
+    To be called before a penalty or a hash is made of what is shared; the task that is added next
+    starts from the newest one's.
+    """
+    if not opened.model.own_normalisation():
+        observer.note("--batchnorm per-task: the network has no layer that keeps running statistics, and shares all")
 
 
 def start_checkpoint(options: ModelOptions, weights: Path | None, device: torch.device, observer: Observer) -> Opened:
@@ -131,9 +149,20 @@ def start_checkpoint(options: ModelOptions, weights: Path | None, device: torch.
         model.add_head("trial", 2)  # tells before training that the network can process its images
         probe(model, example, ("trial",))
         del model.task_heads.heads["task-trial"]
+    observer.step(_described(spec, model, device))
     return Opened(
         model.to(device).eval(), replace(spec, classifier=classifier), preprocessing, tasks, (), None, foreign
     )
+
+
+def _described(spec: ModelSpec, model: MultiHeadModel, device: torch.device) -> str:
+    """What was built, from where, and what runs it."""
+    shared = sum(parameter.numel() for parameter in model.shared_parameters().values())
+    source = getattr(sys.modules.get(type(model.network).__module__), "__file__", None)
+    where = f" ({type(model.network).__name__} in {printable(source)})" if source else ""
+    threads = f" with {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    tasks = f"tasks: {listed(model.tasks, 20)}" if model.tasks else "no task yet"
+    return f"model {spec}{where}: {plural(shared, 'shared parameter')}, {tasks}, on {device}{threads}"
 
 
 def _foreign_metadata(weights: Path) -> dict[str, str]:
@@ -146,7 +175,7 @@ def _foreign_metadata(weights: Path) -> dict[str, str]:
 def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) -> None:
     """Write the model as a checkpoint whose newest step is `step`, in place of its `shared_sha256`."""
     shared, buffers = opened.model.shared_parameters(), opened.model.shared_buffers()
-    heads = opened.model.head_tensors()
+    heads, owned = opened.model.head_tensors(), opened.model.own_tensors()
     record = CheckpointRecord(
         model=opened.spec,
         preprocessing=opened.preprocessing,
@@ -156,9 +185,10 @@ def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) 
         buffers=tuple(buffers),
         heads={task: {name: f"mascli.head.{task}.{name}" for name in tensors} for task, tensors in heads.items()},
         aliases=opened.model.aliases(),
+        owned={task: {name: f"mascli.task.{task}.{name}" for name in tensors} for task, tensors in owned.items()},
     )
     plain = {name: parameter.detach() for name, parameter in shared.items()}
-    write_checkpoint(path, record, plain, buffers, heads, foreign=opened.foreign, overwrite=overwrite)
+    write_checkpoint(path, record, plain, buffers, heads, owned, foreign=opened.foreign, overwrite=overwrite)
 
 
 def current_shared_sha256(model: MultiHeadModel) -> str:
@@ -233,8 +263,13 @@ def _with_weights(
 
 def _check_fit(path: Path, model: MultiHeadModel, record: CheckpointRecord, header: Header) -> None:
     """Check that the file has every tensor of the model as it is built here, in its shape and dtype, and no other."""
-    expected: dict[str, Tensor] = {**model.shared_parameters(), **model.shared_buffers()}
+    every: dict[str, Tensor] = {**model.shared_parameters(), **model.shared_buffers()}
+    own = {name: tensor for name, tensor in every.items() if name in record.own_names}
+    expected = {name: tensor for name, tensor in every.items() if name not in own}
     table = {name: name for name in (*record.shared, *record.buffers)}
+    for task, stored_as in record.owned.items():
+        expected |= {f"task {task} {name}": tensor for name, tensor in own.items()}
+        table |= {f"task {task} {name}": stored for name, stored in stored_as.items()}
     for task, tensors in model.head_tensors().items():
         expected |= {f"head {task} {name}": tensor for name, tensor in tensors.items()}
         table |= {f"head {task} {name}": stored for name, stored in record.heads[task].items()}
@@ -255,7 +290,8 @@ def _check_fit(path: Path, model: MultiHeadModel, record: CheckpointRecord, head
 
 
 def _check_finite(path: Path, model: MultiHeadModel) -> None:
-    for name, tensor in {**model.shared_parameters(), **model.state_dict()}.items():
+    own = {f"{name} of {task}": tensor for task, table in model.own_tensors().items() for name, tensor in table.items()}
+    for name, tensor in {**model.shared_parameters(), **own, **model.state_dict()}.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise NumericsError(
                 f"{printable(path)}: {printable(name.removeprefix('network.'))} holds numbers that are not finite; "

@@ -21,7 +21,7 @@ def merge(config: MergeConfig, observer: Observer) -> MergeResult:
     Raises:
         CheckpointError: a file that is no omega, or omegas that cannot be combined.
         NumericsError: a value that float32 cannot hold, or a scale of zero to divide by.
-        UsageError: the output cannot be written.
+        UsageError: the output cannot be written, or `--normalize` of what has no known scale.
     """
     assert config.out is not None  # preflight
     headers = [read_header(path) for path in config.omegas]

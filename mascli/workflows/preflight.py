@@ -9,28 +9,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from mascli.config import (
+    UNIFORM,
     Common,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
-    ImageOptions,
+    ExportConfig,
     InitConfig,
     InspectConfig,
     MergeConfig,
+    ModelOptions,
     TrainTaskConfig,
+    rehearsal_folders,
 )
 from mascli.config.methods import chosen
 from mascli.data.folders import labelled_folder, labels_for, list_images
 from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
-from mascli.files.binding import check_binding
+from mascli.files.binding import check_binding, own_shapes, shared_shapes
 from mascli.files.partial_file import partial_path
 from mascli.files.records_json import checkpoint_record, omega_record
-from mascli.files.tensor_file import Header, output_problem, read_array, read_header
+from mascli.files.tensor_file import Header, output_problem, read_header
 from mascli.models.spec import check_model_spec, parse_model_spec
 from mascli.records import CheckpointRecord, task_name_problem
 from mascli.workflows.chosen_folders import data_arguments, evaluation_folders, training_folder
 from mascli.workflows.given_labels import check_classes, labels_by_folder
-from mascli.workflows.settled import check_task, learning_rate, settled_preprocessing, task_names
+from mascli.workflows.settled import check_task, settled_preprocessing, task_names
 
 # A file that marks a folder as one that a demo has made.
 DEMO_MARK = ".mascli-demo"
@@ -54,11 +57,7 @@ def check_estimate(config: EstimateConfig) -> None:
         {"CHECKPOINT": config.checkpoint, "--previous": config.previous, "--classes": config.classes},
         {"--data": config.data},
     )
-    unfinished = partial_path(config.out) if config.out is not None else None
-    if unfinished is not None and unfinished.exists() and not (config.resume or config.overwrite):
-        raise UsageError(
-            f"{printable(unfinished)} holds an unfinished estimate: go on with --resume, or start anew with --overwrite"
-        )
+    _check_unfinished(config, "estimate")
     record = _checkpoint(config.checkpoint, config)
     names = task_names(record, config)
     if not names:
@@ -87,22 +86,43 @@ def _check_method(config: EstimateConfig, record: CheckpointRecord | None, names
 
 def check_train_task(config: TrainTaskConfig) -> None:
     """Check `mascli train-task` before torch is loaded."""
+    omegas = tuple(path for path in config.omega if path != UNIFORM)
+    rehearsed = rehearsal_folders(config.rehearse)
     check_paths(
         config,
-        {"CHECKPOINT": config.checkpoint, "--omega": config.omega, "--classes": config.classes},
-        {"--data": config.data, "--val": config.val},
+        {
+            "CHECKPOINT": config.checkpoint,
+            **{f"--omega {path}": path for path in omegas},
+            **{f"--anchor {path}": path for path in config.anchor},
+            "--classes": config.classes,
+        },
+        {
+            "--data": config.data,
+            "--val": config.val,
+            **{f"--rehearse {task}": folder for task, folder in rehearsed.items()},
+        },
     )
+    _check_unfinished(config, "training")
     record = _checkpoint(config.checkpoint, config)
-    problem = task_name_problem(config.task, task_names(record, config))
+    names = task_names(record, config)
+    problem = task_name_problem(config.task, names)
     if problem:
         raise UsageError(f"--task '{printable(config.task)}': {problem}")
-    if config.omega is not None:
-        header = _check_omega(config.omega, record, config.checkpoint)
-        if config.lambda_ is None:
-            raise UsageError(_missing_lambda(header, config, has_tasks=bool(task_names(record, config))))
+    if config.distill is not None and not names:
+        raise UsageError("--distill needs a checkpoint with tasks: there are no answers to keep")
+    for omega in omegas:
+        _check_omega(omega, record, config.checkpoint)
+    for anchor in config.anchor:
+        _check_anchor(anchor, record)
     folder = training_folder(config.data)
     if config.val is not None:
         labels_for(labelled_folder(config.val), folder.classes, config.task)
+    for task, old in rehearsed.items():
+        if task not in names:
+            raise UsageError(f"--rehearse {task}: the checkpoint has no such task (tasks: {listed(names) or 'none'})")
+        known = [known.classes for known in record.tasks if known.name == task] if record else []
+        for classes in known:
+            labels_for(labelled_folder(old), classes, task)
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
@@ -131,6 +151,16 @@ def check_evaluate(config: EvaluateConfig) -> None:
     for task in record.tasks if record else ():
         if task.name in chosen:
             labels_for(labelled_folder(chosen[task.name]), task.classes, task.name)
+
+
+def check_export(config: ExportConfig) -> None:
+    """Check `mascli export` before torch is loaded."""
+    check_paths(config, {"CHECKPOINT": config.checkpoint, "--classes": config.classes}, {})
+    names = task_names(_checkpoint(config.checkpoint, config), config)
+    if not names:
+        raise CheckpointError(f"{printable(config.checkpoint)} has no task yet, so there is no head to export")
+    if config.task is not None:
+        check_task(config.task, names, config.checkpoint)
 
 
 def check_inspect(config: InspectConfig) -> None:
@@ -181,10 +211,15 @@ def check_paths(config: Common, files: dict[str, Path | None], folders: dict[str
         if config.out is None:
             problems.append("-o/--out is missing: say where the result goes")
         else:
-            problem = output_problem(config.out, config.overwrite)
+            problem = output_problem(config.out, replaces(config))
             problems += [f"-o: {problem}"] if problem else []
     problems += _report_problems(config)
-    outputs = [path for path in (*config.report, config.out) if path is not None]
+    collected = config.collect if isinstance(config, TrainTaskConfig) else None
+    problem = output_problem(collected, replaces(config)) if collected is not None else None
+    problems += [f"--collect: {problem}"] if problem else []
+    outputs = [path for path in (*config.report, config.out, collected) if path is not None]
+    if collected is not None and outputs.count(collected) > 1:
+        problems.append(f"--collect: {printable(collected)} is named as another output too; choose another name")
     for path in outputs:
         if any(given is not None and path.resolve() == given.resolve() for given in files.values()):
             problems.append(f"-o: {printable(path)} is an input of this command; choose another name")
@@ -192,7 +227,7 @@ def check_paths(config: Common, files: dict[str, Path | None], folders: dict[str
         raise UsageError("\n".join(problems))
 
 
-def _checkpoint(path: Path, options: ImageOptions) -> CheckpointRecord | None:
+def _checkpoint(path: Path, options: ModelOptions) -> CheckpointRecord | None:
     header = read_header(path)
     record = checkpoint_record(header)
     if record is None:
@@ -213,25 +248,43 @@ def _check_omega(path: Path, record: CheckpointRecord | None, checkpoint: Path) 
     omega = omega_record(header)
     if record is not None:
         stored = read_header(checkpoint)
-        shapes = {name: stored.tensors[name].shape for name in record.shared}
-        check_binding(omega, omega_shapes(header), record.ancestry, shapes, printable(path))
+        shapes, own = shared_shapes(stored, record), own_shapes(stored, record)
+        check_binding(omega, omega_shapes(header), record.ancestry, shapes, printable(path), own)
     return header
 
 
-def _missing_lambda(header: Header, config: TrainTaskConfig, *, has_tasks: bool) -> str:
-    """The line for an omega without a lambda: at which one half of what matters is held, 2 eta lambda median = 1."""
-    import numpy as np
+def _check_anchor(path: Path, record: CheckpointRecord | None) -> None:
+    """Check that an anchor has the shared parameters of the checkpoint that training starts from."""
+    anchor = checkpoint_record(read_header(path))
+    if anchor is None:
+        raise CheckpointError(f"--anchor {printable(path)} is no checkpoint of mascli; make one with mascli init")
+    if record is not None and not set(record.shared) <= set(anchor.shared):
+        raise CheckpointError(
+            f"--anchor {printable(path)} is of {printable(str(anchor.model))} and has other parameters than the "
+            "checkpoint; give one that it descends from"
+        )
 
-    positive = [values[values > 0] for values in (read_array(header, name) for name in header.tensors)]
-    every = np.concatenate(positive) if positive else np.empty(0)
-    if not every.size:
-        return "--omega needs --lambda, the strength of the protection (this omega is zero everywhere: any will do)"
-    eta = learning_rate(config, has_tasks=has_tasks) / (1 - config.momentum)
-    strength = 1 / (2 * eta * float(np.median(every)))
-    return (
-        "--omega needs --lambda, the strength of the protection: for this omega and learning rate, --lambda "
-        f"{float(f'{strength:.2g}'):g} holds half of the parameters that matter; more keeps more, less learns more"
-    )
+
+def replaces(config: Common) -> bool:
+    """Whether outputs that exist may be replaced: the user says so, or they are of the training that is gone on with.
+
+    A training that is killed just after it has written a file leaves its unfinished work behind too.
+    """
+    resumed = isinstance(config, TrainTaskConfig) and config.resume and config.out is not None
+    return config.overwrite or (resumed and config.out is not None and partial_path(config.out).exists())
+
+
+def _check_unfinished(config: EstimateConfig | TrainTaskConfig, what: str) -> None:
+    unfinished = partial_path(config.out) if config.out is not None else None
+    if unfinished is not None and unfinished.is_dir():
+        raise UsageError(
+            f"-o: {printable(unfinished)} is a folder, where an unfinished {what} would be kept; move it, or choose "
+            "another name with -o"
+        )
+    if unfinished is not None and unfinished.exists() and not (config.resume or config.overwrite):
+        raise UsageError(
+            f"{printable(unfinished)} holds an unfinished {what}: go on with --resume, or start anew with --overwrite"
+        )
 
 
 def omega_shapes(header: Header) -> dict[str, tuple[int, ...]]:

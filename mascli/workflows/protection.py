@@ -1,96 +1,161 @@
-"""What holds the old tasks while a new one is learned: an omega that belongs, and its penalty."""
+"""What holds the old tasks while a new one is learned: omegas that belong, and their penalty."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mascli.config import TrainTaskConfig
+from mascli.config import UNIFORM, TrainTaskConfig
 from mascli.errors import CheckpointError, listed
 from mascli.files.binding import uncovered_tasks
 from mascli.files.tensor_file import file_sha256
 from mascli.observer import Observer
 from mascli.records import OmegaRecord
-from mascli.training.loop import Recipe
-from mascli.training.penalty import DecoupledPenalty, LossPenalty, Penalty, Shares, effective_rate, shares
-from mascli.workflows.bound_omega import read_bound_omega
+from mascli.training.drift import Drift, predicted_drift
+from mascli.training.optimizers import effective_rate
+from mascli.training.penalty import Penalty, Shares, make_penalty, scaled, shares
+from mascli.training.recipe import Recipe
+from mascli.workflows.anchors import chosen_anchors
+from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
 from mascli.workflows.loading import Opened
 
 
 @dataclass(frozen=True)
 class Protection:
-    """The penalty that training goes by (None: plain fine-tuning), and what it does not protect.
+    """The importance to hold on to (by name; empty: plain fine-tuning), and what it does not protect.
 
-    `unprotected` lists shared parameters that the omega says nothing about, `uncovered` tasks.
+    `start` holds the shared parameters before training, `anchors` what the penalty pulls to. `scale`
+    is E|F|^2 of the answers that the omegas were measured on. `unprotected` lists shared parameters
+    that they say nothing about, `uncovered` tasks.
     """
 
-    penalty: Penalty | None
-    shares: Shares | None
+    form: str
+    omegas: dict[str, Tensor]
+    anchors: dict[str, Tensor]
+    start: dict[str, Tensor]
+    scale: float | None
     unprotected: tuple[str, ...]
     uncovered: tuple[str, ...]
     omega_sha256: str | None
 
+    def penalty(self, opened: Opened, recipe: Recipe, strength: float | None) -> Penalty | None:
+        """The penalty at lambda = `strength`; None where there is nothing for it to do.
 
-def protection(config: TrainTaskConfig, opened: Opened, recipe: Recipe, observer: Observer) -> Protection:
-    """Bind the omega to the checkpoint and make its penalty; say what stays unprotected.
+        Raises:
+            UsageError: a lambda that the `loss` form cannot follow.
+        """
+        if not self.omegas or strength is None or strength in (0, math.inf):
+            return None
+        named = opened.model.shared_parameters()
+        parameters = [named[name] for name in self.omegas]
+        anchors = [self.anchors[name] for name in self.omegas]
+        return make_penalty(self.form, recipe, parameters, anchors, list(self.omegas.values()), strength)
+
+    def shares(self, recipe: Recipe, strength: float | None, penalty: Penalty | None) -> Shares | None:
+        """The shares of parameters that are free, slowed and held; for SGD at the first epoch's rate.
+
+        Args:
+            penalty: the one that training went by. AdamW's steps are known after training only; None
+                before.
+        """
+        if not self.omegas or strength is None:
+            return None
+        if strength == math.inf:
+            return Shares(0.0, 0.0, 1.0)
+        unpulled = sum(self.start[name].numel() for name in self.unprotected)
+        if strength == 0:
+            return Shares(1.0, 0.0, 0.0)
+        if recipe.optimizer == "sgd":
+            eta = effective_rate(recipe.lr, recipe.momentum, recipe.dampening)
+            return shares(scaled(list(self.omegas.values()), 2 * eta * strength), unpulled)
+        return None if penalty is None else shares(penalty.pulls(), unpulled)
+
+    def drift(self, opened: Opened) -> Drift | None:
+        """What the omegas say was disturbed since the start; None without any."""
+        if not self.omegas:
+            return None
+        return predicted_drift(self.start, opened.model.shared_parameters(), self.omegas, self.scale)
+
+
+def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> Protection:
+    """Bind the omegas to the checkpoint and sum them; say what stays unprotected.
 
     Raises:
-        CheckpointError: an omega of another model or other weights, or a task that nothing protects
-            although `--require-protection` asks for it.
-        UsageError: a lambda that the `loss` form cannot follow.
+        CheckpointError: an omega of another model or other weights, an anchor of another model, or a
+            task that nothing protects although `--require-protection` asks for it.
     """
-    if config.omega is None:
-        uncovered = _uncovered(config, opened, None, observer)
-        return Protection(None, None, (), uncovered, None)
-    omega = read_bound_omega(config.omega, opened)
+    named = opened.model.shared_parameters()
+    start = {name: p.detach().clone() for name, p in named.items()} if config.omega or config.collect else {}
+    if not config.omega:
+        return Protection(config.penalty, {}, {}, start, None, (), _uncovered(config, opened, (), observer), None)
+    if config.omega == (UNIFORM,):
+        ones = {name: torch.ones_like(value) for name, value in start.items()}
+        uncovered = opened.task_names if config.lambda_ == 0 else ()
+        return Protection(config.penalty, ones, chosen_anchors(config, [ones], start), start, None, (), uncovered, None)
+    found = [read_bound_omega(path, opened) for path in config.omega]
+    for omega in found:
+        _tell(omega, opened, observer)
+    values = [{name: value.to(named[name].device) for name, value in omega.values.items()} for omega in found]
+    total = _sum(values)
+    hashes = [file_sha256(path) for path in config.omega]
+    return Protection(
+        form=config.penalty,
+        omegas={name: total[name] for name in named if name in total},
+        anchors=chosen_anchors(config, values, start),
+        start=start,
+        scale=_scale([omega.record for omega in found]),
+        unprotected=tuple(sorted(named.keys() - total.keys())),
+        uncovered=_uncovered(config, opened, tuple(omega.record for omega in found), observer),
+        omega_sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+    )
+
+
+def _tell(omega: BoundOmega, opened: Opened, observer: Observer) -> None:
     if omega.lacking:
         observer.note(f"{omega.where} says nothing about {listed(omega.lacking)}: free to change")
     if any(part.preprocessing != opened.preprocessing for part in omega.record.contributions):
         observer.note(f"{omega.where} was measured with another preprocessing than this checkpoint's")
-    uncovered = _uncovered(config, opened, omega.record, observer)
-    penalty, held = _penalty(config, opened, omega.values, config.lambda_, recipe)
-    if held is not None and held.free > 0.9999 and opened.tasks:
-        observer.note("the penalty is too weak to hold anything: all parameters are free; use a larger --lambda")
-    return Protection(penalty, held, omega.lacking, uncovered, file_sha256(config.omega))
+    note = omega.note()
+    if note is not None:
+        observer.note(note)
+
+
+def _sum(omegas: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The sum by name; what an omega lacks is zero there."""
+    total: dict[str, Tensor] = {}
+    for omega in omegas:
+        for name, value in omega.items():
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
+def _scale(records: list[OmegaRecord]) -> float | None:
+    """The sum of weight * E|F|^2 over all contributions; None where Omega is not of that norm."""
+    if any((r.objective, r.reduction) != ("squared-l2", "abs") or r.combine == "max" for r in records):
+        return None
+    return math.fsum(part.weight * part.mean_squared_norm for record in records for part in record.contributions)
 
 
 def _uncovered(
-    config: TrainTaskConfig, opened: Opened, omega: OmegaRecord | None, observer: Observer
+    config: TrainTaskConfig, opened: Opened, omegas: tuple[OmegaRecord, ...], observer: Observer
 ) -> tuple[str, ...]:
-    uncovered = opened.task_names if config.lambda_ == 0 else uncovered_tasks(opened.task_names, omega)
-    if not uncovered or config.lambda_ == math.inf:
+    """The tasks that no omega covers; says so, or stops where the user wants it."""
+    rehearsed = {text.partition("=")[0] for text in config.rehearse}
+    names = tuple(name for name in opened.task_names if name not in rehearsed)
+    for omega in omegas if config.lambda_ != 0 else ():
+        names = uncovered_tasks(names, omega)
+    if not names or config.lambda_ == math.inf:
         return ()
-    one = len(uncovered) == 1
-    why = (
-        "no --omega is given" if omega is None else f"the omega was not measured on {'its' if one else 'their'} answers"
-    )
+    one = len(names) == 1
+    why = "no --omega is given" if not omegas else f"the omega was not measured on {'its' if one else 'their'} answers"
     why = "--lambda is 0" if config.lambda_ == 0 else why
-    line = f"nothing protects {'task' if one else 'tasks'} {', '.join(uncovered)}: {why}"
+    line = f"nothing protects {'task' if one else 'tasks'} {', '.join(names)}: {why}"
     if config.require_protection:
         raise CheckpointError(f"{line}; measure them with mascli estimate --task")
-    observer.note(line)
-    return uncovered
-
-
-def _penalty(
-    config: TrainTaskConfig, opened: Opened, values: dict[str, Tensor], strength: float | None, recipe: Recipe
-) -> tuple[Penalty | None, Shares | None]:
-    assert strength is not None  # preflight
-    if strength in (0, math.inf):
-        return None, Shares(1.0, 0.0, 0.0) if strength == 0 else Shares(0.0, 0.0, 1.0)
-    named = opened.model.shared_parameters()
-    names = [name for name in named if name in values]
-    parameters = [named[name] for name in names]
-    anchors = [parameter.detach().clone() for parameter in parameters]
-    omegas = [values[name].to(named[name].device) for name in names]
-    eta = effective_rate(recipe.lr, recipe.momentum)
-    penalty: Penalty
-    if config.penalty == "loss":
-        penalty = LossPenalty(parameters, anchors, omegas, strength, lr=recipe.lr, momentum=recipe.momentum)
-    else:
-        penalty = DecoupledPenalty(parameters, anchors, omegas, strength, eta=eta)
-    free = [torch.zeros_like(p) for name, p in named.items() if name not in values]
-    return penalty, shares([*omegas, *free], strength, eta)
+    if config.distill is None:
+        observer.note(line)
+    return names

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from mascli.config import TrainTaskConfig
+from mascli.config import TrainTaskConfig, wants_search
 from mascli.data.fingerprint import fingerprint
-from mascli.evaluation.metrics import wilson_interval
+from mascli.errors import CheckpointError
 from mascli.observer import Observer
 from mascli.records import Step, Task
-from mascli.reports.train_task import EpochRow, TrainResult
-from mascli.training.diagnosis import learning_problems, silent_layers
-from mascli.training.loop import Epoch, Recipe, learn
+from mascli.reports.train_task import TrainResult
+from mascli.training.lambda_search import Trial
+from mascli.workflows.collected import write_collected
+from mascli.workflows.lambda_trials import search_lambda
 from mascli.workflows.learning_data import LearningData, derived_seed, learning_data
-from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint, save_checkpoint
+from mascli.workflows.loading import (
+    Opened,
+    chosen_device,
+    current_shared_sha256,
+    open_checkpoint,
+    save_checkpoint,
+    separate_batchnorm,
+)
+from mascli.workflows.preflight import replaces
 from mascli.workflows.protection import Protection, protection
-from mascli.workflows.settled import learning_rate
+from mascli.workflows.stopping import asked_to_stop
+from mascli.workflows.task_training import TaskTraining, Trained
+from mascli.workflows.train_result import drift_facts, result_of, search_facts
+from mascli.workflows.training_progress import TrainingProgress
+from mascli.workflows.training_settings import resolved_recipe, settings_of, unfinished_settings
+from mascli.workflows.unfinished import Unfinished
 
 
 def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
@@ -29,100 +42,76 @@ def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     started = time.monotonic()
     device = chosen_device(config.device)
     opened = open_checkpoint(config.checkpoint, config, device, observer)
-    recipe = resolved_recipe(config, has_tasks=bool(opened.tasks))
-    held = protection(config, opened, recipe, observer)
-    data = learning_data(config, opened.preprocessing, device, observer)
+    if config.batchnorm == "per-task":
+        separate_batchnorm(opened, observer)
+    recipe = resolved_recipe(config, has_tasks=bool(opened.tasks), own_batchnorm=bool(opened.model.own.names))
+    held = protection(config, opened, observer)
+    data = learning_data(config, opened.preprocessing, opened.tasks, device, observer)
+    settings = unfinished_settings(config, recipe, opened, held, data)
 
     torch.manual_seed(derived_seed(config.seed, "head and dropout"))
     opened.model.add_head(config.task, len(data.classes))
-    epochs, best = learn(
-        opened.model,
-        config.task,
-        data.training_batches(config.augment, config.seed),
-        len(data.training),
-        recipe,
-        held.penalty,
-        data.validation(opened.model, config.task),
-        observer,
-    )
-    kept = next((epoch for epoch in epochs if epoch.phase == "main" and epoch.epoch == best), None)
+    training = TaskTraining(config, opened, recipe, held, data, observer, repeated=wants_search(config))
+    with asked_to_stop() as stop:
+        progress = TrainingProgress(Unfinished(config.out, settings), stop, observer, resume=config.resume)
+        trained, trials = _learned(config, training, progress, observer)
+    if config.require_protection and trained.strength == 0 and config.lambda_ != 0 and opened.tasks:
+        raise CheckpointError(
+            f"--lambda auto found none above 0 that costs at most {config.max_drop:g} points: nothing "
+            "would be protected; allow a larger --max-drop, or give a --lambda"
+        )
+    new = replace(opened, tasks=(*opened.tasks, Task(config.task, data.classes)))
+    _write(config, new, held, data, trained, trials)
+    progress.remove()
+    return result_of(config, new, held, data, trained, trials, time.monotonic() - started)
 
+
+def _learned(
+    config: TrainTaskConfig, training: TaskTraining, progress: TrainingProgress, observer: Observer
+) -> tuple[Trained, tuple[Trial, ...]]:
+    """The training at the lambda of `config`, or at the one that a search chooses, with its trials."""
+    if wants_search(config):
+        found = search_lambda(training, progress, config.max_drop, config.max_trials, observer)
+        return found.chosen, found.trials
+    assert config.lambda_ != "auto"
+    shares = training.held.shares(training.recipe, config.lambda_, None)
+    if shares is not None and shares.free > 0.9999 and training.opened.tasks and config.lambda_ != 0:
+        observer.note("the penalty is too weak to hold anything: all parameters are free; use a larger --lambda")
+    return training.learn(config.lambda_, progress), ()
+
+
+def _write(
+    config: TrainTaskConfig,
+    new: Opened,
+    held: Protection,
+    data: LearningData,
+    trained: Trained,
+    trials: tuple[Trial, ...],
+) -> None:
+    """Write the omega that was collected, if one was, and the checkpoint."""
+    assert config.out is not None
+    overwrite = replaces(config)
+    shared_sha256, kept = current_shared_sha256(new.model), trained.learned.kept
+    result: dict[str, Any] = {
+        "best_epoch": trained.learned.best_epoch,
+        "val_accuracy": kept.val_accuracy if kept else None,
+    }
+    if trained.drift is not None:
+        result["drift"] = drift_facts(trained.drift)
+    if trials:
+        result["lambda_search"] = search_facts(trials, trained, config)
     step = Step(
         command="train-task",
         task=config.task,
-        shared_sha256=current_shared_sha256(opened.model),
-        parent_sha256=opened.file_sha256,
+        shared_sha256=shared_sha256,
+        parent_sha256=new.file_sha256,
         omega_sha256=held.omega_sha256,
         data_fingerprint=fingerprint(data.digests),
-        settings=_settings(config, recipe),
-        result={"best_epoch": best, "val_accuracy": kept.val_accuracy if kept else None},
+        settings=settings_of(config, trained.learner.recipe, trained.strength),
+        result=result,
     )
-    new = replace(opened, tasks=(*opened.tasks, Task(config.task, data.classes)))
-    save_checkpoint(config.out, new, step, overwrite=config.overwrite)
-    return TrainResult(
-        out=str(config.out),
-        task=config.task,
-        classes=data.classes,
-        train_images=len(data.training),
-        val_images=len(data.validating),
-        unreadable=data.unreadable,
-        epochs=tuple(EpochRow(e.phase, e.epoch, e.loss, e.val_accuracy) for e in epochs),
-        best_epoch=best,
-        val_accuracy=kept.val_accuracy if kept else None,
-        val_interval=_interval(kept, len(data.validating)),
-        penalty=config.penalty if held.penalty else None,
-        lambda_=config.lambda_,
-        free=held.shares.free if held.shares else None,
-        slowed=held.shares.slowed if held.shares else None,
-        held=held.shares.held if held.shares else None,
-        uncovered_tasks=held.uncovered,
-        unprotected_parameters=held.unprotected,
-        warnings=_diagnosis(new, config.task, data, kept, held),
-        seconds=time.monotonic() - started,
-    )
-
-
-def resolved_recipe(config: TrainTaskConfig, *, has_tasks: bool) -> Recipe:
-    """The settings of training, with the defaults that depend on whether the checkpoint has tasks."""
-    endless = config.lambda_ == math.inf
-    batchnorm = config.batchnorm or ("freeze" if has_tasks else "train")
-    return Recipe(
-        epochs=config.epochs,
-        head_epochs=int(has_tasks) if config.head_epochs is None else config.head_epochs,
-        lr=learning_rate(config, has_tasks=has_tasks),
-        head_lr=config.head_lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        train_shared=not endless,
-        train_batchnorm=batchnorm == "train" and not endless,
-    )
-
-
-def _settings(config: TrainTaskConfig, recipe: Recipe) -> dict[str, Any]:
-    """The settings that decide the result; no paths, which differ from machine to machine."""
-    return {
-        "seed": config.seed,
-        "batch_size": config.batch_size,
-        "val_split": config.val_split if config.val is None else None,
-        "augment": config.augment,
-        "lambda": str(config.lambda_) if config.lambda_ == math.inf else config.lambda_,
-        "penalty": config.penalty,
-        **vars(recipe),
-    }
-
-
-def _interval(kept: Epoch | None, images: int) -> tuple[float, float] | None:
-    if kept is None or kept.val_accuracy is None:
-        return None
-    return wilson_interval(round(kept.val_accuracy * images / 100), images)
-
-
-def _diagnosis(
-    opened: Opened, task: str, data: LearningData, kept: Epoch | None, protected: Protection
-) -> tuple[str, ...]:
-    model = opened.model
-    silent = silent_layers(model, lambda: [model(images, (task,)) for images in data.some_training_images()])
-    interval = _interval(kept, len(data.validating))
-    held = protected.shares.held if protected.shares else 0.0
-    lowest = interval[0] if interval else None
-    return learning_problems(kept.loss if kept else None, len(data.classes), silent, held=held, lowest_accuracy=lowest)
+    if config.collect is not None:
+        write_collected(
+            config.collect, new, config.task, data, shared_sha256, trained.learner.regularizers, overwrite=overwrite
+        )
+    save_checkpoint(config.out, new, step, overwrite=overwrite)

@@ -17,12 +17,15 @@ from typer.testing import CliRunner
 from mascli import __version__
 from mascli.cli.app import app, main
 from mascli.config import (
+    AverageConfig,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
+    ExportConfig,
     InitConfig,
     InspectConfig,
     MergeConfig,
+    RunConfig,
     TrainTaskConfig,
 )
 
@@ -33,6 +36,9 @@ KINDS = {
     "evaluate": EvaluateConfig,
     "inspect": InspectConfig,
     "merge": MergeConfig,
+    "average": AverageConfig,
+    "export": ExportConfig,
+    "run": RunConfig,
     "demo": DemoConfig,
 }
 
@@ -78,7 +84,8 @@ def test_no_help_loads_torch_or_numpy() -> None:
     code = """
 import sys
 from mascli.cli.app import main
-for command in [[], ["init"], ["estimate"], ["train-task"], ["evaluate"], ["inspect"], ["merge"], ["demo"]]:
+words = "init estimate train-task evaluate inspect merge average export run demo"
+for command in [[], *([word] for word in words.split())]:
     try:
         main([*command, "--help"])
     except SystemExit as ended:
@@ -111,6 +118,51 @@ finally:
     assert "epochs: 4" in python(code, "train-task", "--config", str(file), "--show-config", "--epochs", "4").stdout
 
 
+REQUIRED = {
+    "init": "# model: (required)",
+    "estimate": "# checkpoint: (required)",
+    "train-task": "# task: (required)",
+    "evaluate": "# data: (required)",
+    "inspect": "# file: (required)",
+    "merge": "# combine: (required: one of pool, sum, max, mean, ema)",
+    "average": "# checkpoints: (required)",
+    "export": "# checkpoint: (required)",
+    "run": "# sequence: (required)",
+}
+
+
+@pytest.mark.parametrize("command", REQUIRED)
+def test_show_config_names_what_is_missing_in_lines_that_can_be_filled_in(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends([command, "--show-config", "--seed", "3"]) == 0
+    shown = capsys.readouterr().out
+    comments = [line for line in shown.splitlines() if line.startswith("#")]
+    assert REQUIRED[command] in comments
+    assert ("# out: (required)" in comments) is (command not in ("evaluate", "inspect"))
+    assert "seed: 3" in shown.splitlines()
+    file = tmp_path / "settings.yaml"
+    file.write_text(shown)
+    assert ends([command, "--config", str(file), "--show-config"]) == 0
+    assert capsys.readouterr().out == shown
+    assert ends([command, "--config", str(file)]) == 2
+    assert "is missing" in capsys.readouterr().err
+    assert ends([command, "--show-config", "--seed", "x"]) == 2  # what is wrong stays wrong
+    assert capsys.readouterr() == ("", "mascli: --seed: expected a whole number, not 'x'\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [("merge", "OMEGA..."), ("estimate", "CHECKPOINT"), ("inspect", "FILE"), ("run", "SEQUENCE"), ("init", "")],
+)
+def test_usage_shows_what_is_needed_without_brackets(
+    command: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends([command, "--help"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.split() == ["Usage:", "mascli", command, "[OPTIONS]", *usage.split()]
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends(["--version"]) == 0
     assert capsys.readouterr().out == f"mascli {__version__}\n"
@@ -131,6 +183,7 @@ def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["inspect", "no\nsuch"], [r"FILE: there is no file no\nsuch"]),
         (["inspect", "[/]"], ["FILE: there is no file [/]"]),
         (["inspect", "x", "--config", "none.yaml"], ["--config none.yaml: cannot be read", "FILE: there is no x"]),
+        (["merge"], ["OMEGA is missing", "--combine is missing: one of pool, sum, max, mean, ema"]),
         (["estimate"], ["CHECKPOINT is missing", "--data is missing", "-o/--out is missing"]),
         (
             ["train-task", "x.st", "--task", "a/b", "--data", "q", "--lambda", "nan", "--epochs", "x", "-o", "y"],

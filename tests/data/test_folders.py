@@ -44,9 +44,26 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
     (images / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (images / "sub" / "up").symlink_to(images, target_is_directory=True)
     (images / "d.jpg").symlink_to(images / "a.jpg")
-    (images / "broken.jpg").symlink_to(images / "missing")
     found = list_images(images)
     assert relative(found.files, images) == ["a.jpg", "d.jpg", "more/c.jpg", "sub/b.jpg"]
+
+
+def test_what_is_called_an_image_and_is_no_file_is_listed_for_the_reader_to_refuse(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/a.jpg")
+    (tmp_path / "cat" / "broken.jpg").symlink_to(tmp_path / "missing")
+    (tmp_path / "cat" / "circle.jpg").symlink_to(tmp_path / "cat" / "circle.jpg")
+    (tmp_path / "cat" / "broken").symlink_to(tmp_path / "missing")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    os.mkfifo(tmp_path / "cat" / "pipe")
+    (tmp_path / "stray.png").symlink_to(tmp_path / "missing")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    found = list_images(tmp_path)
+    odd = ["cat/a.jpg", "cat/broken.jpg", "cat/circle.jpg", "cat/pipe.png"]
+    assert relative(found.files, tmp_path) == [*odd, "stray.png"]
+    assert found.others == 0
+    folder = labelled_folder(tmp_path)
+    assert (folder.classes, relative(folder.files, tmp_path)) == (("cat",), odd)
+    assert relative(folder.strays, tmp_path) == ["stray.png"]
 
 
 def test_names_that_are_not_utf8_are_found(tmp_path: Path) -> None:

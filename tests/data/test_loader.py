@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +67,33 @@ def test_unreadable_files_are_named_once_and_leave_no_gap(tmp_path: Path, worker
         (files[2], "cannot be opened (No such file or directory)"),
         (files[4], "not an image of a known format"),
     ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path, workers: int) -> None:
+    files = grey_images(tmp_path, 6)
+    for file in files[:5]:
+        file.unlink()
+    files[0].symlink_to("nowhere")
+    files[1].symlink_to(files[1].name)
+    os.mkfifo(files[2])
+    files[3].symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        before = os.getcwd()
+        os.chdir(tmp_path)  # the path of a socket is short
+        listening.bind(files[4].name)
+        os.chdir(before)
+    reader = ImageReader(files, SMALL, workers=workers, on_error="skip")
+    assert [batch.positions for batch in reader.batches(range(6), 2)] == [(5,)]
+    assert [problem.reason for problem in reader.unreadable] == [
+        "cannot be opened (No such file or directory; a link to nowhere)",
+        f"cannot be opened ({os.strerror(errno.ELOOP)}; a link to 001.png)",
+        "a named pipe, not a file",
+        "a device, not a file",
+        "a socket, not a file",
+    ]
+    with pytest.raises(DataError, match=r"002\.png: a named pipe, not a file; remove it or use --on-error skip"):
+        list(ImageReader(files, SMALL, workers=workers, on_error="fail").batches([5, 2], 2))
 
 
 def test_the_first_unreadable_file_can_end_the_pass(tmp_path: Path) -> None:

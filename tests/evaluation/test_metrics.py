@@ -2,11 +2,24 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from mascli.evaluation.metrics import average_accuracy, forgetting, learning_accuracy, wilson_interval
+from mascli.evaluation.metrics import (
+    average_accuracy,
+    backward_transfer,
+    forgetting,
+    forgetting_from_best,
+    forgetting_over_all,
+    forward_transfer,
+    learning_accuracy,
+    mean_interval,
+    t_quantile,
+    wilson_interval,
+)
 
 MATRIX = [[99.0], [95.0, 98.0], [90.0, 97.0, 96.0]]
 
@@ -86,3 +99,54 @@ def test_more_images_narrow_it_and_no_image_says_nothing() -> None:
 def test_impossible_counts_are_refused(correct: int, total: int, confidence: float) -> None:
     with pytest.raises(ValueError, match=r"cannot be correct|not between"):
         wilson_interval(correct, total, confidence)
+
+
+# what other code calls forgetting, worked out by hand: task 0 was best after task 1, task 1 at the very end
+UNEVEN = [[80.0], [90.0, 70.0], [60.0, 75.0, 50.0]]
+
+
+def test_definitions_of_forgetting_that_others_use() -> None:
+    assert forgetting(UNEVEN) == pytest.approx(((80 - 60) + (70 - 75)) / 2)
+    assert forgetting_from_best(UNEVEN) == pytest.approx(((90 - 60) + (70 - 75)) / 2)
+    assert forgetting_from_best(UNEVEN, with_final=True) == pytest.approx(((90 - 60) + (75 - 75)) / 2)
+    assert forgetting_over_all(UNEVEN) == pytest.approx(((80 - 60) + (70 - 75) + 0) / 3)
+    assert backward_transfer(UNEVEN) == -forgetting(UNEVEN)
+    assert forgetting_from_best([[50.0]]) == forgetting_over_all([[50.0]]) == backward_transfer([[50.0]]) == 0
+
+
+@given(
+    st.integers(2, 6).flatmap(
+        lambda n: st.tuples(*(st.lists(st.floats(0, 100), min_size=k, max_size=k) for k in range(1, n + 1)))
+    )
+)
+def test_definitions_in_order(matrix: tuple[list[float], ...]) -> None:
+    assert forgetting_from_best(matrix, with_final=True) >= 0
+    assert forgetting_from_best(matrix, with_final=True) >= forgetting_from_best(matrix) >= forgetting(matrix) - 1e-9
+    assert abs(forgetting_over_all(matrix)) <= abs(forgetting(matrix))
+
+
+def test_forward_transfer_leaves_the_first_task_out() -> None:
+    assert forward_transfer(UNEVEN, [1.0, 65.0, 58.0]) == pytest.approx(((70 - 65) + (50 - 58)) / 2)
+    for matrix, alone in ((UNEVEN, [1.0, 2.0]), ([[50.0]], [50.0])):
+        with pytest.raises(ValueError, match="learned alone"):
+            forward_transfer(matrix, alone)
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 12), 29, 30, 199])
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+def test_students_quantile(degrees: int, confidence: float) -> None:
+    assert t_quantile(degrees, confidence) == pytest.approx(stats.t.ppf((1 + confidence) / 2, degrees), rel=1e-9)
+
+
+def test_the_interval_of_a_mean() -> None:
+    values = [99.1, 99.3, 99.2, 98.9, 99.25]
+    expected = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected)
+    assert mean_interval([99.1]) is None
+    assert mean_interval([3.0, 3.0]) == (3, 3)
+
+
+@pytest.mark.parametrize(("degrees", "confidence"), [(0, 0.95), (3, 0.0), (3, 1.0)])
+def test_quantiles_that_do_not_exist(degrees: int, confidence: float) -> None:
+    with pytest.raises(ValueError, match="no quantile"):
+        t_quantile(degrees, confidence)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import stored
 
 from mascli.errors import CheckpointError
-from mascli.files.binding import check_binding, uncovered_tasks
+from mascli.files.binding import check_binding, own_shapes, shared_shapes, uncovered_tasks
+from mascli.files.header import Header, TensorInfo
 from mascli.records import OmegaRecord
 
 SHAPES = {"body.weight": (2, 3), "body.bias": (2,)}
@@ -40,6 +43,23 @@ def test_each_difference_is_named() -> None:
     )
     assert line.startswith("some.omega was measured on other weights")
     assert "contribution for birds" in line
+
+
+def test_what_each_task_has_had_of_its_own_since_may_be_in_the_omega() -> None:
+    ours, omega = frozenset({"a" * 64}), {**SHAPES, "norm.weight": (4,)}
+    assert check_binding(stored.omega(), omega, ours, SHAPES, "some.omega", {"norm.weight": (4,)}) == ()
+    with pytest.raises(CheckpointError, match=r"norm\.weight is \[4\] in the omega and \[5\] in the checkpoint"):
+        check_binding(stored.omega(), omega, ours, SHAPES, "some.omega", {"norm.weight": (5,)})
+    with pytest.raises(CheckpointError, match=r"the checkpoint has no norm\.weight"):
+        check_binding(stored.omega(), omega, ours, SHAPES, "some.omega", {"norm.bias": (4,)})
+
+
+def test_the_shapes_of_a_file_are_those_of_its_tensors() -> None:
+    record = stored.checkpoint(owned={"base": {"norm.weight": "mascli.task.base.norm.weight"}})
+    shapes = {"body.weight": (2, 3), "body.bias": (2,), "body.mean": (), "mascli.task.base.norm.weight": (4,)}
+    header = Header(Path("x"), {name: TensorInfo("F32", shape, 0, 0) for name, shape in shapes.items()}, {}, 0)
+    assert shared_shapes(header, record) == SHAPES
+    assert own_shapes(header, record) == {"norm.weight": (4,)}
 
 
 def test_uncovered_tasks() -> None:

@@ -34,7 +34,8 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     header = read_header(tmp_path / "x")
     assert checkpoint_record(header) == record
     assert foreign_metadata(header) == {"theirs": "kept"}
-    shared, buffers, heads = read_checkpoint(header, record)
+    shared, buffers, heads, owned = read_checkpoint(header, record)
+    assert owned == {}
     assert list(shared) == list(record.shared)
     assert buffers["body.mean"].tolist() == 3
     assert {task: head["weight"].tolist() for task, head in heads.items()} == {
@@ -57,7 +58,26 @@ def test_reading_follows_the_name_table_and_no_prefix(tmp_path: Path) -> None:
     header = read_header(tmp_path / "x")
     found = checkpoint_record(header)
     assert found is not None
-    assert torch.equal(read_checkpoint(header, found)[2]["base"]["weight"], HEADS["base"]["weight"])
+    assert torch.equal(read_checkpoint(header, found).heads["base"]["weight"], HEADS["base"]["weight"])
+
+
+def test_what_each_task_has_of_its_own_comes_back_in_the_order_learned(tmp_path: Path) -> None:
+    names = ("zebras", "birds")
+    owned = {task: {"norm.weight": torch.rand(2), "norm.running_mean": torch.rand(2)} for task in names}
+    heads = dict.fromkeys(names, HEADS["birds"])
+    table = {task: {name: f"mascli.task.{task}.{name}" for name in tensors} for task, tensors in owned.items()}
+    record = stored.checkpoint(names, owned=table)
+    write_checkpoint(tmp_path / "x", record, SHARED, BUFFERS, heads, owned, foreign={}, overwrite=False)
+    found = load_file(tmp_path / "x")
+    heads_of = {f"mascli.head.{task}.weight" for task in names}
+    own_of = {f"mascli.task.{task}.{name}" for task in names for name in ("norm.weight", "norm.running_mean")}
+    assert set(found) == {*SHARED, *BUFFERS, *heads_of, *own_of}
+    back = read_checkpoint(read_header(tmp_path / "x"), record).owned
+    assert list(back) == ["zebras", "birds"]
+    for task, tensors in owned.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(back[task][name], tensor)
+            assert torch.equal(found[f"mascli.task.{task}.{name}"], tensor)
 
 
 def test_a_head_cannot_hide_a_tensor_of_the_network(tmp_path: Path) -> None:

@@ -26,5 +26,5 @@ def test_it_reads_back_what_was_written(tmp_path: Path) -> None:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     write_tensor_file(tmp_path / "x", {"a": array_source(np.zeros(2))}, {"mascli.partial": "[1]"}, overwrite=False)
-    with pytest.raises(CheckpointError, match="no unfinished estimate"):
+    with pytest.raises(CheckpointError, match="no unfinished work"):
         read_partial(tmp_path / "x")

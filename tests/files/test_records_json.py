@@ -133,9 +133,49 @@ def test_kinds_are_not_confused() -> None:
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    newer = {**omega_metadata(stored.omega(), {}), "mascli.format_version": "2", "mascli.kind": '"sketch"'}
+    newer = {**omega_metadata(stored.omega(), {}), "mascli.format_version": "3", "mascli.kind": '"sketch"'}
     for read in (file_kind, checkpoint_record, omega_record):
-        assert "newer mascli (format 2; this one knows 1): upgrade" in refusal(read, header(newer, ()))
+        assert "newer mascli (format 3; this one knows 2): upgrade" in refusal(read, header(newer, ()))
+
+
+OWNED = {name: {"norm.weight": f"mascli.task.{name}.norm.weight"} for name in ("base", "birds")}
+OWN_TENSORS = (*CHECKPOINT_TENSORS, "mascli.head.birds.weight", *(table["norm.weight"] for table in OWNED.values()))
+
+
+def test_tensors_of_each_tasks_own_come_back_in_a_format_that_older_programs_refuse() -> None:
+    record = stored.checkpoint(("base", "birds"), owned=OWNED)
+    assert record.own_names == {"norm.weight"}
+    found = checkpoint_header(record, OWN_TENSORS)
+    assert checkpoint_record(found) == record
+    assert found.metadata["mascli.format_version"] == "2"
+
+
+def test_checkpoints_of_before_open_for_ever() -> None:
+    older = {key: text for key, text in checkpoint_header().metadata.items() if key != "mascli.owned"}
+    assert older["mascli.format_version"] == "1"
+    assert checkpoint_record(header(older, CHECKPOINT_TENSORS)) == stored.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("owned", "said"),
+    [
+        ({"base": OWNED["base"]}, "some of its tasks have tensors of their own"),
+        ({**OWNED, "dogs": {}}, "some of its tasks have tensors of their own"),
+        ({**OWNED, "birds": {}}, "its tasks have different tensors of their own"),
+        (
+            {**OWNED, "birds": {"norm.bias": "mascli.task.birds.norm.weight"}},
+            "its tasks have different tensors of their own",
+        ),
+        ({"base": OWNED["base"], "birds": OWNED["base"]}, "lists mascli.task.base.norm.weight twice"),
+        (
+            {name: {"body.bias": table["norm.weight"]} for name, table in OWNED.items()},
+            "the tensors body.bias are shared and a task's own",
+        ),
+    ],
+)
+def test_own_tensors_that_cannot_be_are_refused(owned: dict[str, dict[str, str]], said: str) -> None:
+    damaged = checkpoint_header(stored.checkpoint(("base", "birds"), owned=owned), OWN_TENSORS)
+    assert said in refusal(checkpoint_record, damaged)
 
 
 @pytest.mark.parametrize(

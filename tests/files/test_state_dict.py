@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,8 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "absent")
     assert "is a folder" in refusal(tmp_path)
     assert "mascli already" in refusal(stored.write(tmp_path / "omega", {"w": [1.0]}))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert "is not a regular file" in refusal(tmp_path / "pipe.pth")

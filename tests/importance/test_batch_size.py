@@ -59,9 +59,7 @@ def test_a_pass_is_as_large_as_its_tensors_stay_small() -> None:
     assert pass_size([], 0, 0) == MOST_IMAGES
 
 
-@given(
-    kept=st.lists(st.integers(1, 2**28), max_size=20), tensors=st.integers(0, 1000), omega=st.integers(0, 10**10)
-)
+@given(kept=st.lists(st.integers(1, 2**28), max_size=20), tensors=st.integers(0, 1000), omega=st.integers(0, 10**10))
 def test_a_pass_is_never_larger_than_a_usual_batch(kept: list[int], tensors: int, omega: int) -> None:
     size = pass_size(kept, tensors, omega)
     assert 1 <= size <= MOST_IMAGES

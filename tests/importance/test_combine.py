@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import stored
 
-from mascli.errors import CheckpointError, NumericsError
+from mascli.errors import CheckpointError, NumericsError, UsageError
 from mascli.importance.combine import Combination, Part, Rule, combination, with_statistics
 from mascli.records import ModelSpec, OmegaRecord, Preprocessing, Reliability, Statistics
 
@@ -296,6 +296,71 @@ def test_parts_of_one_estimate_are_noted(rule: Rule) -> None:
     assert "--combine pool" in note
     later = part(stored.omega(stored.contribution("d", shared_sha256="b")), "later")
     assert combination([OTHER, later], rule).notes == ()
+
+
+@EACH
+def test_pooling_is_advised_only_where_it_can_be_done(rule: Rule) -> None:
+    sharing = part(stored.omega(stored.contribution("b", "x")), "sharing")
+    (note,) = combination([ONE, sharing], rule).notes
+    assert note.endswith("and share 1 of their images, which count twice") and "pool" not in note
+    squashed = differing(preprocessing=replace(stored.GREY, resize="squash"))
+    assert combination([ONE, squashed], rule).notes == ()
+    if rule != "max":
+        several = merged(combination([A, ONE], rule))
+        assert combination([several, OTHER], rule).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("second", "possible"),
+    [
+        (differing(heads=("birds",)), True),
+        (other(contributions=(*OTHER.record.contributions, C.record.contributions[0])), True),
+        (other(method="ewc"), False),
+        (other(model=ModelSpec("mascli", "convnet")), False),
+        (other(contributions=OTHER.record.contributions * 2), False),
+        (part(OTHER.record, "other", {"body.weight": (2, 3)}), False),
+    ],
+)
+def test_a_sum_is_advised_only_where_it_can_be_done(second: Part, possible: bool) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        combination([ONE, second], "pool")
+    assert ("--combine sum" in str(caught.value)) is possible
+    if possible:
+        combination([ONE, second], "sum")
+
+
+def measured_as(objective: str, reduction: str, *parts: Part) -> list[Part]:
+    return [replace(p, record=replace(p.record, objective=objective, reduction=reduction)) for p in parts]
+
+
+@pytest.mark.parametrize("reduction", ["abs", "batch-200"])
+def test_what_is_proportional_to_the_squared_norm_is_normalized(reduction: str) -> None:
+    parts = measured_as("squared-l2", reduction, task("small", 0.5), task("large", 100.0))
+    assert combination(parts, "sum", normalize=True).factors == (2, 0.01)
+    assert "mascli merge --normalize makes them count alike" in combination(parts, "sum").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("objective", "reduction"),
+    [("entropy", "taylor"), ("log-likelihood", "square"), ("l1", "abs"), ("squared-l2", "square"), ("local", "abs")],
+)
+def test_what_has_another_scale_is_not_normalized(objective: str, reduction: str) -> None:
+    parts = measured_as(objective, reduction, task("small", 0.5), task("large", 100.0))
+    with pytest.raises(UsageError, match=f"not the scale of {objective} with {reduction}.*--weights") as caught:
+        combination(parts, "sum", normalize=True)
+    assert "\n" not in str(caught.value)
+    assert combination(parts, "sum").notes == ()  # the norms say nothing here
+    small = Statistics(0.01, 0.01, 0.01, 0.0)
+    faint = measured_as(objective, reduction, task("faint", 2.0, statistics=small))
+    (note,) = combination([parts[0], *faint], "sum").notes
+    assert "mean importance: faint (faint) 0.01, small (small) 1;" in note
+    assert "--weights" in note and "--normalize" not in note
+
+
+def test_normalizing_is_advised_only_where_it_can_be_done() -> None:
+    mixed = merged(combination([task("small", 0.5), task("large", 100.0)], "sum"))
+    assert "of files of one estimate each" in combination([mixed, C], "sum").notes[0]
+    assert "--normalize" not in combination([A, task("B", 0.0)], "sum").notes[0]
 
 
 def test_statistics_are_put_in() -> None:

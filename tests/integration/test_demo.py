@@ -19,7 +19,7 @@ from mascli.files.tensor_file import read_header
 from mascli.files.tensors import to_source
 from mascli.observer import Observer
 from mascli.reports.demo import DemoResult
-from mascli.workflows import sequence
+from mascli.workflows import run as run_workflow
 from mascli.workflows.demo import demo
 from mascli.workflows.estimate import estimate
 
@@ -99,7 +99,8 @@ def test_a_shuffled_omega_protects_worse(tmp_path: Path, monkeypatch: pytest.Mon
     """Negative control: it matters which parameters are held, not only how many."""
 
     def forgetting(how: Callable[..., Any], name: str) -> float:
-        monkeypatch.setattr(sequence, "estimate", how)
+        check = run_workflow.COMMANDS[EstimateConfig][0]
+        monkeypatch.setitem(run_workflow.COMMANDS, EstimateConfig, (check, how))
         results: list[DemoResult] = [demo(DemoConfig(out=tmp_path / f"{name}{s}", seed=s), Observer()) for s in (0, 1)]
         return sum(result.methods["mas"].forgetting for result in results) / 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,32 @@ def test_a_python_factory_is_found_beside_the_user(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "path", list(sys.path))
     network = build_network(ModelSpec("python", "my_own_nets:small", {"width": 5}), PLAIN)
     assert network.in_features == 5
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "No module named 'odd_nets'; run mascli in the folder that holds it, or put that folder on PYTHONPATH"),
+        ("import no_such_library", r"No module named 'no_such_library' \(odd_nets.py:1\)$"),
+        ("x = 1\ny = x.z", r"cannot import odd_nets .* AttributeError: .* \(odd_nets.py:2\)$"),
+        ("import sys\nsys.exit(3)", r"SystemExit: 3 \(odd_nets.py:2\)$"),
+        ("def make(\n", "SyntaxError"),
+        ("def make():\n    import sys\n    sys.exit('no')", r"cannot build .*: SystemExit: no \(odd_nets.py:3\); see"),
+        ("from torch import nn\ndef make():\n    return nn.Linear('x', 1)", r"TypeError.*\(odd_nets.py:3\); see"),
+    ],
+)
+def test_what_a_module_of_the_user_does_wrong_is_told_with_its_line(
+    source: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source is not None:
+        (tmp_path / "odd_nets.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("odd_nets", None)
+    importlib.invalidate_caches()
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
+        build_network(ModelSpec("python", "odd_nets:make"), PLAIN)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", models.list_models(module=models))

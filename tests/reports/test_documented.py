@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 import sample_results as sample
 
+from mascli.reports.average import average_report
 from mascli.reports.demo import demo_report
 from mascli.reports.estimate import estimate_report
 from mascli.reports.evaluate import evaluate_report
 from mascli.reports.export import to_json
+from mascli.reports.export_task import export_report
 from mascli.reports.init import init_report
 from mascli.reports.inspect_file import inspect_report
 from mascli.reports.merge import merge_report
+from mascli.reports.run import run_report, steps_report
 from mascli.reports.train_task import train_task_report
 
 TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
@@ -26,7 +29,11 @@ JSON: dict[str, Any] = {
     "train-task": train_task_report(sample.TRAIN),
     "evaluate": evaluate_report(sample.EVALUATE),
     "merge": merge_report(sample.MERGE),
+    "average": average_report(sample.AVERAGE),
+    "export": export_report(sample.EXPORT),
     "inspect": inspect_report(sample.INSPECT_OMEGA),
+    "run": run_report(sample.RUN),
+    "run --dry-run": steps_report(sample.STEPS),
     "demo": demo_report(sample.DEMO),
 }
 PARTS = {
@@ -35,9 +42,16 @@ PARTS = {
     "`layers` of `estimate`": ("estimate", lambda d: d["layers"][0]),
     "`layers` of `inspect`": ("inspect", lambda d: d["layers"][0]),
     "`epochs`": ("train-task", lambda d: d["epochs"][0]),
+    "`drift`": ("train-task", lambda d: d["drift"]),
+    "`lambda_search`": ("train-task", lambda d: d["lambda_search"]),
+    "`trials`": ("train-task", lambda d: d["lambda_search"]["trials"][0]),
     "`tasks` of `evaluate`": ("evaluate", lambda d: d["tasks"][0]),
+    "`logits`": ("export", lambda d: d["logits"]),
     "`gates`": ("evaluate", lambda d: d["gates"][0]),
     "`histogram`": ("inspect", lambda d: d["histogram"]),
+    "`methods` of `run`": ("run", lambda d: d["methods"][0]),
+    "figures of `methods` of `run`": ("run", lambda d: d["methods"][0]["forgetting"]),
+    "`seeds` of `run`": ("run", lambda d: d["methods"][0]["seeds"][0]),
     "`methods`": ("demo", lambda d: {**d["methods"], **d["methods"]["mas"]}),
 }
 

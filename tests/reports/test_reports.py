@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -13,15 +14,18 @@ import pytest
 import sample_results as results
 from rich.cells import cell_len
 
+from mascli.reports.average import average_report
 from mascli.reports.demo import demo_report
 from mascli.reports.estimate import estimate_report
 from mascli.reports.evaluate import evaluate_report
 from mascli.reports.export import to_csv, to_json, to_junit, to_markdown
+from mascli.reports.export_task import export_report
 from mascli.reports.init import init_report
 from mascli.reports.inspect_file import inspect_report
 from mascli.reports.merge import merge_report
 from mascli.reports.render import text
 from mascli.reports.report import Facts, Lines, Report, Table, plain
+from mascli.reports.run import run_report, steps_report
 from mascli.reports.train_task import train_task_report
 
 REPORTS = {
@@ -30,9 +34,13 @@ REPORTS = {
     "train": train_task_report(results.TRAIN),
     "evaluate": evaluate_report(results.EVALUATE),
     "merge": merge_report(results.MERGE),
+    "average": average_report(results.AVERAGE),
+    "export": export_report(results.EXPORT),
     "omega": inspect_report(results.INSPECT_OMEGA),
     "checkpoint": inspect_report(results.INSPECT_CHECKPOINT),
     "tensors": inspect_report(results.INSPECT_TENSORS),
+    "run": run_report(results.RUN),
+    "steps": steps_report(results.STEPS),
     "demo": demo_report(results.DEMO),
 }
 EACH = pytest.mark.parametrize("name", REPORTS)
@@ -111,6 +119,46 @@ def test_junit_counts_its_cases(name: str) -> None:
     cases = suites.findall("testsuite/testcase")
     assert len(cases) == int(suites.attrib["tests"]) == len(REPORTS[name].checks) > 0
     assert len(suites.findall(".//failure")) == int(suites.attrib["failures"])
+
+
+@EACH
+@pytest.mark.parametrize("width", [1, 9, 24, 36, 44, 49])
+def test_on_a_narrow_terminal_nothing_is_lost(name: str, width: int) -> None:
+    report = REPORTS[name]
+    whole = shown(report, width)
+    words = re.sub(r"\s", "", whole)
+    for section in report.sections:
+        for cell in [cell for row in section.rows for cell in row] if isinstance(section, Table) else []:
+            fits = "…" in whole  # a table that still fits may leave something out of a name's middle
+            assert fits or re.sub(r"\s", "", cell.replace("\x1b", "\\x1b")) in words
+    code = {line for section in report.sections if isinstance(section, Lines) for line in section.lines}
+    commands = [line for line in whole.splitlines() if line.startswith("  ") and line in code]
+    if width >= 44:
+        assert [line for line in whole.splitlines() if len(line) > width and line not in commands] == []
+
+
+def test_a_table_that_does_not_fit_names_its_columns_in_each_row() -> None:
+    table = Table("layers", ("layer", "parameters", "mean\nnorm"), (("conv1", "9,408", "0.5"), ("fc", "10", "")))
+    lines = shown(replace(REPORTS["init"], sections=(table,)), 16).splitlines()
+    assert lines == ["layers", "conv1", "  parameters", "  9,408, mean", "  norm 0.5", "fc", "  parameters 10"]
+
+
+def test_of_how_many_images_and_why_this_batch_size() -> None:
+    def said(**changes: Any) -> str:
+        return shown(estimate_report(replace(results.ESTIMATE, unreadable=(), **changes)), None)
+
+    assert "answers of base, 1,200 of 2,000 images\n" in said(images_found=2000)
+    assert "answers of base, 1,200 images\n" in said(images_found=1200)
+    assert "batch 32: an even number of nearly equal ones, of at most 40)" in said(batch_size_limit=40)
+    assert "batch 32)" in said(batch_size_limit=32) and "batch 32)" in said()
+    assert "6 by one gradient a batch, 1 unused" in said(rules={"one gradient a batch": 6, "unused": 1})
+
+
+def test_notes_are_in_documents_and_not_said_twice() -> None:
+    report = estimate_report(replace(results.ESTIMATE, notes=("three [copies]",)))
+    assert "three" not in shown(report)
+    assert "- note: three \\[copies\\]" in to_markdown(report)
+    assert json.loads(to_json(report))["notes"] == ["three [copies]"]
 
 
 def test_user_text_is_never_markup() -> None:

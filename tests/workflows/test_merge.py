@@ -18,6 +18,9 @@ from mascli.importance.combine import Rule
 from mascli.importance.combine_values import CombinedValues
 from mascli.observer import Observer
 from mascli.records import OmegaRecord, Statistics
+from mascli.reports.export import document
+from mascli.reports.merge import merge_report
+from mascli.reports.render import text
 from mascli.workflows.merge import merge
 
 
@@ -131,6 +134,9 @@ def test_other_scales_are_told(tmp_path: Path, parts: tuple[Path, Path]) -> None
     result = merge(MergeConfig(omegas=(*parts, third), combine="sum", out=tmp_path / "out"), observer)
     assert observer.lines[0].startswith("the estimates are of different scales, E|F|^2: ")
     assert result.notes == tuple(observer.lines)
+    report = merge_report(result)
+    assert "different scales" not in text(report, None).plain  # once is enough
+    assert all("different scales" in document(report, Path(f"x.{form}")) for form in ("json", "md"))
 
 
 def test_the_order_of_the_parts_does_not_matter(tmp_path: Path, parts: tuple[Path, Path]) -> None:

@@ -1,0 +1,79 @@
+"""What goes together in `mascli train-task`, one line for each thing that does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from mascli.config.commands import UNIFORM, TrainTaskConfig
+from mascli.errors import printable
+from mascli.records import TASK_NAME
+
+
+def wants_search(config: TrainTaskConfig) -> bool:
+    """Whether lambda is to be found: it is "auto", or left out beside an omega."""
+    return config.lambda_ == "auto" or (config.lambda_ is None and bool(config.omega))
+
+
+def rehearsal_folders(rehearse: tuple[str, ...]) -> dict[str, Path]:
+    """The folder of each task to rehearse, of texts TASK=FOLDER that were checked."""
+    pairs = (text.partition("=") for text in rehearse)
+    return {task: Path(folder) for task, _, folder in pairs}
+
+
+def training_problems(config: TrainTaskConfig) -> list[str]:
+    """Settings of `train-task` that contradict each other."""
+    return [
+        *_penalty_problems(config),
+        *_method_problems(config),
+        *_optimizer_problems(config),
+    ]
+
+
+def _penalty_problems(config: TrainTaskConfig) -> Iterator[str]:
+    strength, omegas, anchors = config.lambda_, config.omega or (), config.anchor or ()
+    if strength == "auto" and not omegas:
+        yield "--lambda auto needs --omega: there is no importance to weigh without one"
+    elif isinstance(strength, float | int) and not omegas and 0 < strength < math.inf:
+        yield f"--lambda {strength:g} needs --omega: there is no importance to weigh without one"
+    if wants_search(config) and config.val is None and config.val_split == 0 and omegas:
+        yield (
+            "--lambda auto measures accuracy on validation images: give --val FOLDER or --val-split, or a number as "
+            "--lambda"
+        )
+    if UNIFORM in omegas and len(omegas) > 1:
+        yield "--omega uniform stands alone: leave out the other --omega"
+    if len(set(omegas)) < len(omegas):
+        yield "--omega: the same file is given twice"
+    if anchors and not omegas:
+        yield "--anchor needs --omega: nothing pulls towards it without one"
+    elif len(anchors) not in (0, 1, len(omegas)):
+        yield f"--anchor takes one checkpoint, or one for each --omega: {len(omegas)}, not {len(anchors)}"
+
+
+def _method_problems(config: TrainTaskConfig) -> Iterator[str]:
+    tasks = []
+    for text in config.rehearse or ():
+        task, equals, folder = text.partition("=")
+        if not equals or not folder or not TASK_NAME.fullmatch(task):
+            yield f"--rehearse '{printable(text)}': write TASK=FOLDER"
+        elif task in tasks:
+            yield f"--rehearse: task {task} is given twice"
+        tasks.append(task)
+    if config.lambda_ == math.inf:
+        for flag, given in (("--collect", config.collect), ("--distill", config.distill)):
+            if given is not None:
+                yield f"{flag} is for shared parameters that learn; --lambda inf does not train them"
+
+
+def _optimizer_problems(config: TrainTaskConfig) -> Iterator[str]:
+    if config.optimizer == "adamw":
+        changed = {"momentum": 0.9, "nesterov": False, "dampening": 0.0}
+        for name, usual in changed.items():
+            if getattr(config, name) not in (None, usual):
+                yield f"--{name} is for --optimizer sgd, not adamw"
+    elif config.nesterov and (config.momentum == 0 or config.dampening):
+        yield "--nesterov needs a --momentum and no --dampening"
+    elif config.dampening and config.momentum == 0:
+        yield "--dampening needs a --momentum: it is part of it"

@@ -1,0 +1,168 @@
+"""Which lambda: the largest at which the new task is still learned, found on the new task alone.
+
+The search knows no model. It is told what was tried and what came of it, and says what to try next,
+so that whoever has the trials, from a run that was stopped too, goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mascli.errors import UsageError
+from mascli.training.drift import Drift
+
+# The pull x = 2 eta lambda Omega in a step below which a parameter is free, and from which it is frozen.
+FREE_PULL, FROZEN_PULL = 0.01, 100.0
+# The share of positive importances, the least of all, that need not be frozen for "everything is".
+LEAST = 0.01
+# Two neighbouring lambdas are close enough where their ratio is less: four trials a decade.
+CLOSE = 10**0.25
+# Accuracies, in percentage points, that are nearer than this are the same.
+SAME = 1e-9
+# Validation images from which on one of them is half a percentage point or less.
+ENOUGH_IMAGES = 200
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training with lambda = `strength`: validation accuracy of the new task in percent, predicted drift.
+
+    Strength 0 is plain fine-tuning, infinity learns the head alone. An accuracy that is not finite
+    stands for a training that failed.
+    """
+
+    strength: float
+    accuracy: float
+    drift: Drift | None
+
+
+@dataclass(frozen=True)
+class LambdaRange:
+    """The lambdas worth trying: below `free` no parameter is held, above `frozen` all but the least important are."""
+
+    free: float
+    frozen: float
+
+
+def lambda_range(omegas: Sequence[Tensor], eta: float) -> LambdaRange:
+    """The range of lambda in which the penalty goes from nothing to everything, by the pull x = 2 η λ Ω.
+
+    At `free`, the largest Ω has x = 0.01: λ = 0.01 / (2 η max Ω). At `frozen`, 99 % of the positive Ω have
+    x >= 100, so that such a parameter goes at most 1 % of each step: λ = 100 / (2 η q), q being the 1 %
+    quantile of the positive Ω. All values count; q is known to 1 %, which is rounded down.
+
+    Args:
+        omegas: importance >= 0 of each parameter.
+        eta: η > 0, the step that a constant gradient comes to; for an optimiser whose step differs from
+            parameter to parameter, a typical one.
+
+    Raises:
+        UsageError: no importance is positive, and no lambda can hold anything.
+    """
+    largest = max((float(omega.max()) for omega in omegas if omega.numel()), default=0.0)
+    least = _quantile_of_positive(omegas, LEAST)
+    if not largest > 0 or least is None:
+        raise UsageError(
+            "the importance is zero everywhere, and no --lambda can protect anything: leave out --omega, or "
+            "estimate it on images to which the model gives answers"
+        )
+    return LambdaRange(FREE_PULL / (2 * eta * largest), FROZEN_PULL / (2 * eta * least))
+
+
+def next_strength(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float, max_trials: int) -> float | None:
+    """The lambda to try next, or None when the search is over.
+
+    First 0, which says what fine-tuning reaches, then infinity: where the head alone is within the
+    drop, nothing is to be searched for. Then bisection in log λ, to three digits, between the largest λ
+    within the drop and the smallest one above it that is not; `free` stands in for 0 and `frozen` for
+    infinity as long as these are all that is known. It is over where the two are nearer than a factor
+    10^0.25, or when `max_trials` are done, 0 and infinity among them. With `max_trials` 1, only 0 is
+    tried; with 2, infinity as well; with 3, the middle of the range too.
+
+    Args:
+        trials: what was tried, in any order.
+        max_drop: percentage points of accuracy that may be lost against λ = 0.
+    """
+    known = {trial.strength for trial in trials}
+    if len(trials) >= max_trials:
+        return None
+    for end in (0.0, math.inf):
+        if end not in known:
+            return end
+    held = chosen_trial(trials, max_drop).strength
+    if math.isinf(held):
+        return None
+    low = max(held, bounds.free)
+    high = min(bounds.frozen, *(strength for strength in known if strength > held))
+    if high / low < CLOSE:
+        return None
+    return float(f"{math.exp((math.log(low) + math.log(high)) / 2):.2e}")
+
+
+def chosen_trial(trials: Sequence[Trial], max_drop: float) -> Trial:
+    """The trial with the largest λ whose accuracy is within the drop, as far as was tried.
+
+    Within is an accuracy of at least that of λ = 0 less `max_drop` percentage points, equality
+    included (to 1e-9). λ = 0 is always within. Accuracy is noisy and need not fall with λ: a smaller λ that
+    is not within does not matter, and neither does a smaller one that is more accurate. Of several
+    trials with one λ the first counts.
+
+    Raises:
+        ValueError: λ = 0 was not tried, so that nothing is known to compare with.
+    """
+    plain = next((trial for trial in trials if trial.strength == 0), None)
+    if plain is None:
+        raise ValueError("no trial with lambda 0")
+    best = plain
+    for trial in _firsts(trials):
+        if trial.strength > best.strength and trial.accuracy >= plain.accuracy - max_drop - SAME:
+            best = trial
+    return best
+
+
+def describe_resolution(images: int) -> str | None:
+    """One line on what accuracy on so few validation images cannot tell apart; None from 200 images on."""
+    if images >= ENOUGH_IMAGES:
+        return None
+    which = "1 validation image" if images == 1 else f"{images} validation images"
+    return f"there are only {which}, of which one is {100 / images:.3g} percentage points: smaller drops cannot be seen"
+
+
+def _firsts(trials: Sequence[Trial]) -> list[Trial]:
+    """The first trial of each strength."""
+    found: dict[float, Trial] = {}
+    for trial in trials:
+        found.setdefault(trial.strength, trial)
+    return list(found.values())
+
+
+def _quantile_of_positive(omegas: Sequence[Tensor], share: float) -> float | None:
+    """The value that `share` of the positive values do not exceed, less at most 1 %; None without positive values.
+
+    The upper 16 bits of positive float32 numbers have the order of the numbers and seven binary digits
+    of them. Values below 1e-40 count as zero.
+    """
+    counts = np.zeros(1 << 16, np.int64)
+    for bits in _upper_bits(omegas):
+        counts += np.bincount(bits, minlength=counts.size)
+    counts[0] = 0
+    ends = counts.cumsum()
+    if not ends[-1]:
+        return None
+    group = int(np.searchsorted(ends, max(1, math.ceil(share * int(ends[-1])))))
+    return float(np.array(group << 16, np.uint32).view(np.float32))
+
+
+def _upper_bits(omegas: Sequence[Tensor]) -> Iterator[NDArray[np.uint32]]:
+    """The upper 16 bits of all values, without the sign that a zero may have, piece by piece."""
+    for omega in omegas:
+        for piece in omega.detach().to("cpu", torch.float32).reshape(-1).split(PIECE):
+            yield (piece.numpy().view(np.uint32) >> 16) & 0x7FFF

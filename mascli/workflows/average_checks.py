@@ -1,0 +1,75 @@
+"""Whether checkpoints can be averaged, from their headers alone: one network, one ancestor, an omega for each."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+
+from mascli.config import AverageConfig, ModelOptions
+from mascli.errors import CheckpointError, printable
+from mascli.files.binding import check_binding, own_shapes, shared_shapes
+from mascli.files.records_json import checkpoint_record, omega_record
+from mascli.files.tensor_file import Header, read_header
+from mascli.models.spec import check_model_spec
+from mascli.records import CheckpointRecord
+from mascli.workflows.preflight import check_paths, omega_shapes
+from mascli.workflows.settled import settled_preprocessing
+
+
+def check_average(config: AverageConfig) -> None:
+    """Check `mascli average` before torch is loaded.
+
+    Raises:
+        CheckpointError: checkpoints of different networks or without a common ancestor, or an omega that
+            belongs to another checkpoint.
+        UsageError: a path that is not there or taken.
+    """
+    files = {f"CHECKPOINT {path}": path for path in config.checkpoints}
+    check_paths(config, {**files, **{f"--omega {path}": path for path in config.omega}}, {})
+    headers = [read_header(path) for path in config.checkpoints]
+    records = [_record(header, config) for header in headers]
+    for path, record in zip(config.checkpoints, records, strict=True):
+        _check_alike(config.checkpoints[0], records[0], path, record)
+    if not reduce(frozenset.intersection, (record.ancestry for record in records)):
+        raise CheckpointError(
+            f"{', '.join(map(printable, config.checkpoints))} have no common ancestor: only networks that were learned "
+            "from one checkpoint can be averaged"
+        )
+    for header, record, path in zip(headers, records, config.omega, strict=False):
+        omega = read_header(path)
+        shapes, own = shared_shapes(header, record), own_shapes(header, record)
+        check_binding(omega_record(omega), omega_shapes(omega), record.ancestry, shapes, printable(path), own)
+
+
+def _record(header: Header, config: AverageConfig) -> CheckpointRecord:
+    record = checkpoint_record(header)
+    if record is None:
+        raise CheckpointError(
+            f"{printable(header.path)} holds plain weights, of which nobody knows the ancestor; make a checkpoint of "
+            "them with mascli init, and learn from that"
+        )
+    check_model_spec(record.model)
+    settled_preprocessing(record, ModelOptions(trust_model_code=config.trust_model_code))
+    return record
+
+
+def _check_alike(first: Path, one: CheckpointRecord, path: Path, other: CheckpointRecord) -> None:
+    names = f"{printable(first)} and {printable(path)}"
+    if one.model != other.model:
+        raise CheckpointError(
+            f"{names} are of different models ({one.model} and {other.model}): no mean of them is one"
+        )
+    if one.preprocessing != other.preprocessing:
+        raise CheckpointError(f"{names} prepare images differently: no network fits both")
+    if one.own_names != other.own_names:
+        with_own, without = names.split(" and ") if one.owned else reversed(names.split(" and "))
+        raise CheckpointError(
+            f"in {with_own} each task has its own BatchNorm, in {without} it is shared: learn both with the same "
+            "--batchnorm"
+        )
+    if set(one.shared) != set(other.shared) or set(one.buffers) != set(other.buffers):
+        raise CheckpointError(f"{names} have different parameters: is the library that built one another version?")
+    for task in one.tasks:
+        known = next((found for found in other.tasks if found.name == task.name), task)
+        if known.imported != task.imported:
+            raise CheckpointError(f"{names} both have a task {task.name}, which came with the weights in one only")

@@ -1,0 +1,131 @@
+"""`mascli run`: a whole sequence of tasks, by one or several methods, through the workflows of the other commands."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mascli import __version__
+from mascli.config import (
+    Common,
+    EstimateConfig,
+    EvaluateConfig,
+    InitConfig,
+    MergeConfig,
+    RunConfig,
+    TrainTaskConfig,
+)
+from mascli.config.command_line import command_line
+from mascli.config.sequence import TaskSequence
+from mascli.data.chosen_classes import link_classes
+from mascli.data.kept_images import keeping_images
+from mascli.data.samples.digits import write_digit_tasks
+from mascli.files.atomic import write_text
+from mascli.observer import Observer
+from mascli.reports.evaluate import EvaluateResult
+from mascli.reports.export import to_csv, to_json
+from mascli.reports.run import RunResult, run_report
+from mascli.reports.train_task import TrainResult
+from mascli.workflows.estimate import estimate
+from mascli.workflows.evaluate import evaluate
+from mascli.workflows.init import init
+from mascli.workflows.merge import merge
+from mascli.workflows.preflight import check_estimate, check_evaluate, check_init, check_merge, check_train_task
+from mascli.workflows.run_checks import RUN_MARK, class_sources, plan_of
+from mascli.workflows.run_result import run_result
+from mascli.workflows.run_steps import Content, Record, Steps, check_unchanged, forget_all, with_resume
+from mascli.workflows.sequence import Step
+from mascli.workflows.train_task import train_task
+
+Command = tuple[Callable[[Any], None], Callable[[Any, Observer], Any]]
+COMMANDS: dict[type[Common], Command] = {
+    InitConfig: (check_init, init),
+    TrainTaskConfig: (check_train_task, train_task),
+    EstimateConfig: (check_estimate, estimate),
+    MergeConfig: (check_merge, merge),
+    EvaluateConfig: (check_evaluate, evaluate),
+}
+
+
+def run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunResult:
+    """Carry out every step that is not done yet, and write what came out to result.json and result.csv."""
+    folder = prepared_folder(config, sequence)
+    plan = plan_of(config, sequence)
+    steps = Steps(folder / "steps", Content())
+    check_unchanged(steps, plan.steps)
+    records, skipped = carry_out(plan.steps, steps, observer)
+    result = run_result(str(folder), sequence, plan, records, skipped)
+    report = run_report(result, timed=False)
+    write_text(folder / "result.json", to_json(report), overwrite=True)
+    write_text(folder / "result.csv", to_csv(report), overwrite=True)
+    return result
+
+
+def carry_out(planned: tuple[Step, ...], steps: Steps, observer: Observer) -> tuple[dict[str, Record], int]:
+    """Carry out every step in turn but those that are done, each shown as a user would type it.
+
+    Images stay decoded from step to step, as far as memory allows; folders of images must not change meanwhile.
+
+    Returns:
+        The record of every step by name, and how many were done before.
+    """
+    records: dict[str, Record] = {}
+    skipped, versions = 0, set[str]()
+    with keeping_images(), observer.progress("all steps", len(planned), "steps") as advance:
+        for step in planned:
+            record = steps.done(step)
+            if record is None:
+                record = _carried_out(step, steps, observer)
+            else:
+                observer.step(f"{step.name}: done before")
+                versions |= {record.version} - {__version__}
+                skipped += 1
+            records[step.name] = record
+            advance(1)
+    if versions:
+        observer.note(f"some steps were done by mascli {', '.join(sorted(versions))}, not {__version__}")
+    return records, skipped
+
+
+def _carried_out(step: Step, steps: Steps, observer: Observer) -> Record:
+    begun = steps.begin(step)
+    config = with_resume(step.config)
+    check, command = COMMANDS[type(config)]
+    observer.command(command_line(config))
+    started = time.monotonic()
+    check(config)
+    found = _found(command(config, observer))
+    for warning in found.get("warnings", ()):
+        observer.note(f"{step.name}: {warning}")
+    return steps.finish(step, begun, found, time.monotonic() - started)
+
+
+def _found(result: Any) -> dict[str, Any]:
+    """What the report needs of the result of a step."""
+    if isinstance(result, TrainResult):
+        return {"lambda": result.lambda_, "val_accuracy": result.val_accuracy, "warnings": list(result.warnings)}
+    if isinstance(result, EvaluateResult):
+        return {"tasks": [[row.task, row.correct, row.images] for row in result.tasks]}
+    return {}
+
+
+def prepared_folder(config: RunConfig, sequence: TaskSequence) -> Path:
+    """The folder of a run, marked as such, with the bundled images and the links to chosen classes."""
+    assert config.out is not None  # checked
+    folder = config.out
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN_MARK).write_text("made by mascli run; --overwrite removes what it has made and starts anew\n")
+    if config.sequence.resolve() != (folder / "sequence.yaml").resolve():
+        shutil.copyfile(config.sequence, folder / "sequence.yaml")
+    if config.overwrite:
+        forget_all(folder)
+    if sequence.samples is not None:
+        write_digit_tasks(folder / "data", {task.name: task.classes for task in sequence.tasks})
+        return folder
+    for task in sequence.tasks:
+        for part, source in class_sources(task).items() if task.classes else ():
+            link_classes(folder / "data" / task.name / part, source, task.classes)
+    return folder

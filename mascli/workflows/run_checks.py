@@ -1,0 +1,145 @@
+"""What can be told of a sequence before torch is loaded: that its file makes sense, its folders are there and fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from mascli.config import RunConfig
+from mascli.config.command_line import command_line
+from mascli.config.sequence import TaskEntry, TaskSequence
+from mascli.config.sequence_checks import sequence_of
+from mascli.data.folders import labelled_folder, labels_for, list_images
+from mascli.data.samples.digits import DIGIT_TASKS
+from mascli.errors import CheckpointError, DataError, MascliError, UsageError, closest, printable
+from mascli.files.records_json import checkpoint_record
+from mascli.files.tensor_file import output_problem, read_header
+from mascli.models.spec import parse_model_spec
+from mascli.reports.run import PlannedSteps, StepRow
+from mascli.workflows.chosen_folders import training_folder
+from mascli.workflows.run_steps import Content, Steps, with_resume
+from mascli.workflows.sequence import Plan, placed, plan
+
+# A file that marks a folder as one that `mascli run` has made.
+RUN_MARK = ".mascli-run"
+
+
+def check_run(config: RunConfig) -> TaskSequence:
+    """The sequence of `mascli run`, checked as far as can be without torch, every task with its own classes.
+
+    Raises:
+        UsageError: the file, the folder to write to, or names that do not fit.
+        DataError: folders that cannot be learned from or tested on, one line each.
+        CheckpointError: the checkpoint to start from is none.
+    """
+    sequence = dataclasses.replace(sequence_of(config))
+    problems = _folder_problems(config)
+    sequence = dataclasses.replace(
+        sequence,
+        seeds=sequence.seeds or (config.seed,),
+        forgetting=tuple(dict.fromkeys((*sequence.forgetting, *config.forgetting))),
+        tasks=_sample_tasks(sequence, problems) if sequence.samples else sequence.tasks,
+    )
+    known = known_tasks(sequence)
+    if sequence.model:
+        parse_model_spec(sequence.model["model"], sequence.model.get("model_arg", ()))
+    for task in sequence.tasks[1:]:
+        if task.name.lower() in (name.lower() for name in known):
+            problems.append(f"task '{task.name}': the start knows it already, which only the first task may")
+    if problems:
+        raise UsageError("\n".join(problems))
+    _check_folders(sequence, known)
+    return sequence
+
+
+def known_tasks(sequence: TaskSequence) -> tuple[str, ...]:
+    """The tasks that the start of a sequence knows already."""
+    if sequence.checkpoint is None:
+        return (str(sequence.model.get("head_name", "base")),) if "weights" in sequence.model else ()
+    record = checkpoint_record(read_header(sequence.checkpoint))
+    if record is None:
+        raise CheckpointError(
+            f"{printable(sequence.checkpoint)} holds plain weights: give them as `weights`, beside the `model` they "
+            "are for"
+        )
+    return record.task_names
+
+
+def plan_of(config: RunConfig, sequence: TaskSequence) -> Plan:
+    """All steps of the sequence, with the folders that they will have."""
+    assert config.out is not None  # checked
+    common: dict[str, Any] = {"device": config.device}
+    if config.trust_model_code:
+        common["trust_model_code"] = True
+    return plan(placed(sequence, config.out), config.out, common, known_tasks(sequence))
+
+
+def planned_steps(config: RunConfig, sequence: TaskSequence) -> PlannedSteps:
+    """The steps of a sequence as commands, and which of them are done already."""
+    assert config.out is not None  # checked
+    steps = Steps(config.out / "steps", Content())
+    rows = tuple(
+        StepRow(step.name, command_line(with_resume(step.config)), steps.done(step) is not None, steps.changes(step))
+        for step in plan_of(config, sequence).steps
+    )
+    return PlannedSteps(str(config.out), rows)
+
+
+def _folder_problems(config: RunConfig) -> list[str]:
+    folder = config.out
+    problems = [f"--report: {line}" for path in config.report if (line := output_problem(path, config.overwrite))]
+    if folder is None:
+        return [*problems, "-o/--out is missing: name the folder for all files of the run"]
+    if folder.exists() and not folder.is_dir():
+        return [*problems, f"-o: {printable(folder)} is a file; a run needs a folder"]
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUN_MARK).is_file():
+        problems.append(f"-o: {printable(folder)} is not empty and not of an earlier run; choose another folder")
+    return problems
+
+
+def _sample_tasks(sequence: TaskSequence, problems: list[str]) -> tuple[TaskEntry, ...]:
+    """Tasks of the bundled digits: those named, or all five, each with its digits."""
+    tasks = []
+    for task in sequence.tasks or [TaskEntry(name, None, None) for name in DIGIT_TASKS]:
+        classes = task.classes or DIGIT_TASKS.get(task.name, ())
+        digits = {digit for known in DIGIT_TASKS.values() for digit in known}
+        if not classes or not digits.issuperset(classes):
+            hint = closest(task.name, DIGIT_TASKS) or f"; there are {', '.join(DIGIT_TASKS)}"
+            problems.append(f"task '{printable(task.name)}': no such digits{hint}, or give `classes` of 0 to 9")
+        tasks.append(dataclasses.replace(task, classes=classes))
+    return tuple(tasks)
+
+
+def _check_folders(sequence: TaskSequence, known: tuple[str, ...]) -> None:
+    """Check every folder that the tasks are read from, and tell all that is wrong."""
+    problems = []
+    for task in sequence.tasks:
+        try:
+            _check_task(task, learned=task.name not in known)
+        except MascliError as problem:
+            problems.append(f"task {task.name}: {problem}")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _check_task(task: TaskEntry, *, learned: bool) -> None:
+    if task.estimate_data is not None:
+        list_images(task.estimate_data)
+    if task.data is None or task.test is None:
+        return
+    folders = [folder for folder in (task.test, task.val) if folder is not None]
+    if task.classes:
+        for folder in (task.data, *folders):
+            for name in task.classes:
+                list_images(folder / name)
+    elif learned:
+        classes = training_folder(task.data).classes
+        for folder in folders:
+            labels_for(labelled_folder(folder), classes, task.name)
+
+
+def class_sources(task: TaskEntry) -> dict[str, Path]:
+    """The folders that the chosen classes of a task are taken from, by the name of the part."""
+    parts = {"train": task.data, "test": task.test, "val": task.val}
+    return {part: path for part, path in parts.items() if path is not None}

@@ -1,0 +1,85 @@
+"""The settings of a training, with the defaults that depend on the checkpoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from mascli.config import TrainTaskConfig, wants_search
+from mascli.files.tensors import shared_sha256
+from mascli.training.recipe import Recipe
+from mascli.workflows.learning_data import LearningData
+from mascli.workflows.loading import Opened
+from mascli.workflows.protection import Protection
+from mascli.workflows.settled import learning_rate
+
+
+def resolved_recipe(config: TrainTaskConfig, *, has_tasks: bool, own_batchnorm: bool) -> Recipe:
+    """How to learn, for any lambda but the infinite one (see `recipe_for`).
+
+    Batch norm that each task has of its own learns, unless the user says otherwise.
+    """
+    batchnorm = config.batchnorm or ("freeze" if has_tasks and not own_batchnorm else "train")
+    return Recipe(
+        epochs=config.epochs,
+        head_epochs=int(has_tasks) if config.head_epochs is None else config.head_epochs,
+        lr=learning_rate(config, has_tasks=has_tasks),
+        head_lr=config.head_lr,
+        momentum=config.momentum if config.optimizer == "sgd" else 0.0,
+        weight_decay=config.weight_decay,
+        train_batchnorm=batchnorm != "freeze",
+        optimizer=config.optimizer,
+        nesterov=config.nesterov,
+        dampening=config.dampening,
+        schedule=config.schedule,
+        clip_norm=config.clip_norm,
+    )
+
+
+def recipe_for(strength: float | None, recipe: Recipe, *, own_batchnorm: bool) -> Recipe:
+    """The recipe at lambda = `strength`: at infinity nothing that is shared learns, and no shared batch norm moves."""
+    if strength != math.inf:
+        return recipe
+    return replace(recipe, train_shared=False, train_batchnorm=recipe.train_batchnorm and own_batchnorm)
+
+
+def settings_of(config: TrainTaskConfig, recipe: Recipe, strength: float | None) -> dict[str, Any]:
+    """The settings that decide the result; no paths, which differ from machine to machine."""
+    settings = {
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "val_split": config.val_split if config.val is None else None,
+        "augment": config.augment,
+        "lambda": str(strength) if strength == math.inf else strength,
+        "penalty": config.penalty,
+        **vars(recipe),
+    }
+    if config.batchnorm == "per-task":
+        settings["batchnorm"] = "per-task"
+    if config.distill is not None:
+        settings |= {"distill": config.distill, "temperature": config.temperature}
+    if config.collect is not None:
+        settings["damping"] = config.damping
+    return settings
+
+
+def unfinished_settings(
+    config: TrainTaskConfig, recipe: Recipe, opened: Opened, held: Protection, data: LearningData
+) -> dict[str, Any]:
+    """Everything that the state of an unfinished training depends on, by the words for it."""
+    strength = "auto" if wants_search(config) else config.lambda_
+    tensors = {**held.omegas, **{f"anchor {name}": anchor for name, anchor in held.anchors.items()}}
+    return {
+        "checkpoint": opened.file_sha256,
+        "task": config.task,
+        "omega or anchor": shared_sha256(tensors),
+        "lambda": [strength, config.max_drop, config.max_trials] if strength == "auto" else strength,
+        "collect": config.collect is not None,
+        **{
+            name.replace("_", " "): value
+            for name, value in settings_of(config, recipe, None).items()
+            if name != "lambda"
+        },
+        "set of images": data.sha256,
+    }

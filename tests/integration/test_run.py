@@ -1,0 +1,296 @@
+"""`mascli run` on the digits that come with the package: what comes out, going on after a kill, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import Run, in_a_process, write_images
+
+SAMPLE = Path(__file__).parents[2] / "sample_configs" / "digits.yaml"
+MODEL = {"model": "mascli:mlp", "model-arg": {"hidden": "16-16"}, "image-size": 8, "channels": 1}
+SHORT: dict[str, Any] = {
+    **MODEL,
+    "samples": "digits",
+    "tasks": ["digits-12", {"name": "some", "classes": [0, 5, 7]}, "digits-34"],
+    "methods": ["finetune", {"method": "mas", "lambda": [0.1, 1]}, {"method": "si", "lambda": 0.1}],
+    "training": {"epochs": 2, "lr": 0.05, "val-split": 0, "workers": 0},
+    "estimating": {"workers": 0},
+}
+
+
+SAVE_EVERY_BATCH = (
+    "import mascli.workflows.unfinished as unfinished; unfinished.SECONDS_BETWEEN = 0; "
+    "from mascli.__main__ import main; main()"
+)
+
+
+def sequence(path: Path, **changes: Any) -> Path:
+    path.write_text(yaml.safe_dump({**SHORT, **{key.replace("_", "-"): value for key, value in changes.items()}}))
+    return path
+
+
+def made(folder: Path) -> dict[str, str]:
+    """The sha256 of every file that a run is to reproduce, by its place."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parts[len(folder.parts)] != "steps"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("whole")
+    done = in_a_process("run", sequence(place / "s.yaml"), "-o", place / "out")
+    assert done.returncode == 0, done.stderr
+    return place / "out"
+
+
+def test_the_sample_of_digits(tmp_path: Path, run: Run) -> None:
+    code, out, err = run("run", SAMPLE, "-o", tmp_path / "out", "--format", "json", "--forgetting", "max")
+    assert code == 0, err
+    result = json.loads(out)
+    methods = {method["name"]: method for method in result["methods"]}
+    assert list(methods) == ["finetune", "joint", "alone", "mas"]
+    assert methods["finetune"]["forgetting"]["mean"] > 4 * max(methods["mas"]["forgetting"]["mean"], 0.5)
+    assert methods["joint"]["average_accuracy"]["mean"] > methods["finetune"]["average_accuracy"]["mean"]
+    assert methods["alone"]["forgetting"]["mean"] == methods["alone"]["forward_transfer"]["mean"] == 0
+    for method in methods.values():
+        matrix = method["accuracy_matrix"]
+        assert [len(row) for row in matrix] == [1, 2, 3, 4, 5]
+        assert matrix[0] == methods["finetune"]["accuracy_matrix"][0]  # the first task is shared
+        assert method["average_accuracy"]["mean"] == pytest.approx(sum(matrix[-1]) / 5)
+        assert method["forgetting_max"]["mean"] >= method["forgetting"]["mean"] == -method["backward_transfer"]["mean"]
+        difference = [matrix[i][i] - methods["alone"]["accuracy_matrix"][i][i] for i in range(1, 5)]
+        assert method["forward_transfer"]["mean"] == pytest.approx(sum(difference) / 4)
+        assert method["average_accuracy"]["low"] is None and method["chosen"] == "only"
+    assert set(result["seconds"]["methods"]) == {"finetune", "joint", "alone", "mas, lambda 0.1"}
+    stored = json.loads((tmp_path / "out/result.json").read_text())
+    assert stored == {key: value for key, value in result.items() if key not in ("out", "seconds")}
+    rows = list(csv.DictReader((tmp_path / "out/result.csv").read_text().splitlines()))
+    assert len(rows) == 4 * 15
+    assert float(rows[-1]["accuracy"]) == methods["mas"]["accuracy_matrix"][-1][-1]
+
+
+def test_every_command_that_is_shown_works_as_shown(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("run", sequence(tmp_path / "s.yaml", seeds=[3]), "-o", "shown")
+    assert code == 0, err
+    shown = [line.removeprefix("$ ") for line in err.splitlines() if line.startswith("$ ")]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "data").symlink_to(tmp_path / "shown" / "data")
+    for command in shown:
+        words = command.replace("shown/", "again/").split()
+        Path(words[-1]).parent.mkdir(parents=True, exist_ok=True)
+        assert run(*words[1:])[0] == 0, command
+    files = [path for path in (tmp_path / "shown/seed-3").rglob("*") if path.is_file()]
+    assert len(files) == 2 + 1 + 2 + 1 + 2 * (2 + 1) + 2 + 2
+    for path in files:
+        assert (tmp_path / "again" / path.relative_to(tmp_path / "shown")).read_bytes() == path.read_bytes(), path
+
+
+def test_what_is_done_is_not_done_again(whole: Path, run: Run) -> None:
+    before = made(whole)
+    (file,) = whole.parent.glob("*.yaml")
+    code, out, err = run("run", file, "-o", whole, "--format", "json")
+    assert code == 0 and "$ " not in err
+    assert made(whole) == before
+    code, out, _ = run("run", file, "-o", whole, "--dry-run", "--format", "json")
+    steps = json.loads(out)["steps"]
+    assert code == 0 and len(steps) > 20 and all(step["done"] for step in steps)
+
+
+def test_a_list_of_strengths_says_what_its_best_is(tmp_path: Path, run: Run) -> None:
+    methods = ["finetune", {"method": "mas", "lambda": [0.1, 1]}]
+    file = sequence(tmp_path / "s.yaml", seeds=[0, 1], tasks=["digits-12", "digits-34"], methods=methods)
+    code, _, err = run("run", file, "-o", tmp_path / "out")
+    assert code == 0, err
+    methods = json.loads((tmp_path / "out/result.json").read_text())["methods"]
+    grid = [method for method in methods if method["name"] == "mas"]
+    assert [method["lambda"] for method in grid] == [0.1, 1]
+    best = max(grid, key=lambda method: float(method["average_accuracy"]["mean"]))
+    assert [method["chosen"] for method in grid] == ["hindsight" if method is best else None for method in grid]
+    for method in methods:
+        values = method["average_accuracy"]["values"]
+        assert (
+            len(values) == 2
+            and method["average_accuracy"]["low"] <= sum(values) / 2 <= method["average_accuracy"]["high"]
+        )
+        assert [seed["seed"] for seed in method["seeds"]] == [0, 1]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_killed_and_started_again_it_makes_the_same_bytes(number: int, whole: Path, tmp_path: Path) -> None:
+    """Killed at a random moment of a random step, of whose training or estimate every batch is saved."""
+    file, out = sequence(tmp_path / "s.yaml"), tmp_path / "out"
+    moments = random.Random(number)
+    command = [sys.executable, "-c", SAVE_EVERY_BATCH, "run", str(file), "-o", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wanted = moments.randint(3, 20)
+    while len(list(out.rglob("*.json"))) < wanted and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(moments.random() * 0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "result.json").exists()
+    done = in_a_process("run", file, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert made(out) == made(whole)
+    assert not list(out.rglob("*.partial"))
+
+
+def test_more_can_be_added_later(tmp_path: Path, run: Run) -> None:
+    file, out = tmp_path / "s.yaml", tmp_path / "out"
+    sequence(file, methods=["finetune"], seeds=[0], tasks=["digits-12", "digits-34"])
+    assert run("run", file, "-o", out)[0] == 0
+    before = made(out)
+    sequence(file, methods=["finetune", "freeze"], seeds=[0, 1], tasks=["digits-12", "digits-34", "digits-56"])
+    code, _, err = run("run", file, "-o", out)
+    assert code == 0, err
+    shown = [line for line in err.splitlines() if line.startswith("$ ")]
+    assert not [line for line in shown if "-o " + str(out / "seed-0/digits-12.safetensors") in line]
+    kept = [name for name in before if name.startswith("seed-0/")]
+    assert kept and {name: made(out)[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_other_settings_are_refused_and_overwrite_starts_anew(tmp_path: Path, run: Run) -> None:
+    file, out = tmp_path / "s.yaml", tmp_path / "out"
+    small = {"methods": ["finetune"], "seeds": [0], "tasks": ["digits-12", "digits-34"]}
+    sequence(file, **small)
+    assert run("run", file, "-o", out)[0] == 0
+    before = made(out)
+    sequence(file, **small, training={**SHORT["training"], "epochs": 3})
+    code, _, err = run("run", file, "-o", out)
+    assert code == 2 and "another epochs" in err and "--overwrite" in err
+    code, text, _ = run("run", file, "-o", out, "--dry-run")
+    assert code == 0 and "# done with another epochs" in text
+    assert {k: v for k, v in made(out).items() if k != "sequence.yaml"} == {
+        k: v for k, v in before.items() if k != "sequence.yaml"
+    }
+    (out / "mine.txt").write_text("mine")
+    assert run("run", file, "-o", out, "--overwrite")[0] == 0
+    assert (out / "mine.txt").read_text() == "mine"
+    after = made(out)
+    assert after["seed-0/start.safetensors"] == before["seed-0/start.safetensors"]
+    assert after["seed-0/digits-12.safetensors"] != before["seed-0/digits-12.safetensors"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/me.txt").write_text("me")
+    for flags in ([], ["--overwrite"]):
+        code, _, err = run("run", SAMPLE, "-o", tmp_path / "photos", *flags)
+        assert code == 2 and "not empty" in err
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["me.txt"]
+    code, _, err = run("run", SAMPLE, "-o", tmp_path / "photos/me.txt")
+    assert code == 2 and "is a file" in err
+    code, _, err = run("run", SAMPLE)
+    assert code == 2 and "-o/--out is missing" in err
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, run: Run) -> None:
+    code, out, err = run("run", SAMPLE, "-o", tmp_path / "out", "--dry-run")
+    assert code == 0, err
+    assert not (tmp_path / "out").exists()
+    lines = [line.strip() for line in out.splitlines() if line.startswith("  mascli ")]
+    assert len(lines) == 39 and lines[0].startswith("mascli init --model mascli:mlp")
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ROOT/all/train|test with five classes, and photos without labels."""
+    root = tmp_path_factory.mktemp("colours")
+    classes = {"c1": 1, "c2": 2, "c3": 3, "c4": 4, "c5": 5}
+    write_images(root / "all/train", classes, 8)
+    write_images(root / "all/test", classes, 4)
+    write_images(root / "all/val", classes, 4)
+    write_images(root / "photos", {"any": 6}, 5)
+    return root
+
+
+def test_tasks_of_chosen_classes_in_one_folder(colours: Path, tmp_path: Path, run: Run) -> None:
+    tasks = [{"name": "low", "classes": ["c1", "c2"]}, {"name": "high", "classes": ["c3", "c4", "c5"]}]
+    content = {
+        "model": "mascli:convnet",
+        "model-arg": ["width=4", "norm=true"],
+        "image-size": 12,
+        "root": str(colours / "all"),
+        "tasks": [
+            {**task, "val": str(colours / "all/val"), "estimate-data": str(colours / "photos")} for task in tasks
+        ],
+        "methods": [{"method": "l2", "lambda": [0.01, 10]}, {"method": "mas", "lambda": 1}],
+        "training": {"epochs": 1},
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    code, out, err = run("run", tmp_path / "s.yaml", "-o", tmp_path / "out", "--format", "json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["images"] == [8, 12]
+    assert sorted(path.name for path in (tmp_path / "out/data/high/train").iterdir()) == ["c3", "c4", "c5"]
+    grid = [method for method in result["methods"] if method["name"] == "l2"]
+    best = max(grid, key=lambda method: float(method["validation_accuracy"]["mean"]))
+    assert [method["chosen"] for method in grid] == ["validation" if method is best else None for method in grid]
+    assert f"--data {colours / 'photos'}" in err
+
+
+def test_folders_that_do_not_fit_are_all_told_before_anything_begins(colours: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    tasks = [
+        {"name": "low", "classes": ["c1", "c9"]},
+        {"name": "high", "data": str(colours / "all/train"), "test": str(tmp_path / "empty")},
+    ]
+    content = {**MODEL, "root": str(colours / "all"), "tasks": tasks, "methods": ["finetune"]}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    code, _, err = run("run", tmp_path / "s.yaml", "-o", tmp_path / "out")
+    assert code == 3 and "task low: " in err and "c9" in err and "task high: " in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_start_that_knows_the_first_task(checkpoints: Path, world: Path, tmp_path: Path, run: Run) -> None:
+    tasks = [
+        {"name": "flowers", "data": str(world / "photos"), "test": str(world / "data/flowers/test")},
+        {"name": "birds", "data": str(world / "data/birds/train"), "test": str(world / "data/birds/test")},
+    ]
+    content = {
+        "checkpoint": str(checkpoints / "flowers.st"),
+        "tasks": tasks,
+        "methods": [{"method": "mas", "lambda": 1}],
+        "training": {"epochs": 1},
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    code, out, err = run("run", tmp_path / "s.yaml", "-o", tmp_path / "out", "--format", "json")
+    assert code == 0, err
+    assert [line.split()[2] for line in err.splitlines() if line.startswith("$ ")] == [
+        "evaluate",
+        "estimate",
+        "train-task",
+        "evaluate",
+    ]
+    (method,) = json.loads(out)["methods"]
+    assert [len(row) for row in method["accuracy_matrix"]] == [1, 2]
+    content["tasks"] = [tasks[1], tasks[0]]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    code, _, err = run("run", tmp_path / "s.yaml", "-o", tmp_path / "other")
+    assert code == 2 and "the start knows it already" in err
+
+
+def test_samples_that_do_not_exist(tmp_path: Path, run: Run) -> None:
+    file = sequence(tmp_path / "s.yaml", tasks=["digits-21", {"name": "x", "classes": ["1", "ten"]}])
+    code, _, err = run("run", file, "-o", tmp_path / "out")
+    assert code == 2 and "did you mean 'digits-12'?" in err and "task 'x'" in err
+
+
+def test_the_copy_of_the_sequence_can_be_run_itself(tmp_path: Path, run: Run) -> None:
+    file = sequence(tmp_path / "s.yaml", methods=["finetune"], tasks=["digits-12", "digits-34"])
+    assert run("run", file, "-o", tmp_path / "out")[0] == 0
+    code, _, err = run("run", tmp_path / "out/sequence.yaml", "-o", tmp_path / "out")
+    assert code == 0 and "$ " not in err, err

@@ -1,0 +1,205 @@
+"""A training that is stopped at any moment goes on, when asked, to the bytes of one that never was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Run, in_a_process
+from safetensors import safe_open
+
+from mascli.files.partial_file import partial_path
+from mascli.training.loop import Learner
+
+SAVE_EVERY_STEP = (
+    "import mascli.workflows.unfinished as unfinished; unfinished.SECONDS_BETWEEN = 0; "
+    "import mascli.training.loop as loop, time; step = loop.Learner._step; "
+    "loop.Learner._step = lambda *a: (time.sleep(0.02), step(*a))[1]; "
+    "from mascli.__main__ import main; main()"
+)
+METHODS = {
+    "collecting": ["--lambda", "1", "--augment", "standard", "--batchnorm", "train", "--collect", "COLLECTED"],
+    "adamw": ["--lambda", "10", "--optimizer", "adamw", "--distill", "1", "--schedule", "cosine", "--clip-norm", "1"],
+    # five trials of 16 steps
+    "auto": ["--max-trials", "5", "--batchnorm", "per-task", "--nesterov", "--lr", "0.05", "--head-lr", "0.001"]
+    + ["--max-drop", "0"],
+}
+
+
+def words(checkpoints: Path, world: Path, out: Path, method: str) -> list[str]:
+    flags = [str(out.with_suffix(".omega")) if word == "COLLECTED" else word for word in METHODS[method]]
+    command = ["train-task", checkpoints / "flowers.st", "--task", "birds", "--data", world / "data/birds/train"]
+    command += ["--omega", checkpoints / "flowers.omega", "--val-split", "0.3", "--epochs", "3", "--batch-size", "4"]
+    return [str(word) for word in (*command, "--seed", "3", "-o", out, *flags)]
+
+
+@pytest.fixture(scope="module")
+def wholes(checkpoints: Path, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what each method writes when nothing stops it."""
+    folder = tmp_path_factory.mktemp("wholes")
+    for method in METHODS:
+        done = in_a_process(*words(checkpoints, world, folder / f"{method}.st", method))
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adamw.st",
+        "auto.st",
+        "collecting.omega",
+        "collecting.st",
+    ]
+    return folder
+
+
+def kill_after(saves: int, command: list[str], out: Path) -> None:
+    """Start `command`, and kill it when it has written its unfinished work so many times."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVE_EVERY_STEP, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    seen: set[int] = set()
+    while len(seen) < saves and process.poll() is None:
+        if partial_path(out).exists():
+            seen.add(os.stat(partial_path(out)).st_mtime_ns)
+        time.sleep(0.0005)
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL and not out.exists()
+
+
+def same(out: Path, whole: Path) -> None:
+    assert out.read_bytes() == whole.read_bytes()
+    if whole.with_suffix(".omega").exists():
+        assert out.with_suffix(".omega").read_bytes() == whole.with_suffix(".omega").read_bytes()
+    assert not partial_path(out).exists()
+
+
+@pytest.mark.parametrize(("method", "saves"), [("collecting", 10), ("adamw", 6), ("auto", 53)])
+def test_killed_and_resumed_it_writes_the_same_bytes(
+    method: str, saves: int, run: Run, checkpoints: Path, world: Path, wholes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, method)
+    kill_after(saves, command, out)
+    with safe_open(partial_path(out), framework="np") as file:
+        names = set(file.keys())
+    assert any(name.startswith("training/optimizer/") for name in names)
+    assert any(name.startswith("training/now/model/network.") for name in names)
+    code, _, errors = run(*command, "--resume", "-v")
+    assert code == 0 and "going on in" in errors, errors
+    same(out, wholes / f"{method}.st")
+
+
+def stopped_after(steps: int, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Run `command` and press Ctrl-C in a step."""
+    step, count = Learner._step, 0
+
+    def interrupted(*arguments: Any) -> float:
+        nonlocal count
+        count += 1
+        if count == steps:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a command that has ended in this process ignores it
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "_step", interrupted)
+        result: tuple[int, str, str] = run(*command)
+        return result
+
+
+@pytest.mark.parametrize(("method", "steps"), [("collecting", 1), ("adamw", 9), ("auto", 41)])
+def test_control_c_finishes_the_step_and_keeps_what_was_learned(
+    method: str,
+    steps: int,
+    run: Run,
+    checkpoints: Path,
+    world: Path,
+    wholes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, method)
+    code, _, errors = stopped_after(steps, run, command, monkeypatch)
+    assert code == 130 and not out.exists() and partial_path(out).exists()
+    assert "--resume" in errors
+    code, _, errors = run(*command)
+    assert code == 2 and "unfinished training" in errors and "--resume" in errors and not out.exists()
+    code, _, errors = run(*command, "--resume")
+    assert code == 0, errors
+    same(out, wholes / f"{method}.st")
+
+
+def test_a_kill_after_the_omega_was_written_is_gone_on_from(
+    run: Run, checkpoints: Path, world: Path, wholes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, "collecting")
+    stopped_after(5, run, command, monkeypatch)
+    out.with_suffix(".omega").write_bytes(b"written before the kill")
+    assert run(*command, "--resume")[0] == 0
+    same(out, wholes / "collecting.st")
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (["--seed", "5"], "seed"),
+        (["--epochs", "4"], "epochs"),
+        (["--lambda", "2"], "lambda"),
+        (["--lambda", "auto"], "lambda"),
+        (["--val-split", "0.2"], "val split"),
+        (["--omega", "uniform"], "omega"),
+        (["--damping", "1"], "damping"),
+    ],
+)
+def test_other_settings_are_refused_and_nothing_is_lost(
+    flags: list[str],
+    what: str,
+    run: Run,
+    checkpoints: Path,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, "collecting")
+    stopped_after(2, run, command, monkeypatch)
+    before = partial_path(out).read_bytes()
+    if flags[0] == "--omega":
+        place = command.index("--omega")
+        command = [*command[:place], *command[place + 2 :]]
+    code, _, errors = run(*command, "--resume", *flags)
+    assert code == 2 and f"another {what}" in errors and "Traceback" not in errors
+    assert partial_path(out).read_bytes() == before and not out.exists()
+
+
+def test_overwrite_starts_anew_and_resume_without_a_file_does_too(
+    run: Run, checkpoints: Path, world: Path, wholes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, "adamw")
+    stopped_after(2, run, command, monkeypatch)
+    assert run(*command, "--overwrite")[0] == 0
+    same(out, wholes / "adamw.st")
+    out.unlink()
+    assert run(*command, "--resume")[0] == 0
+    same(out, wholes / "adamw.st")
+
+
+def test_a_changed_number_is_noticed(
+    run: Run, checkpoints: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, "adamw")
+    stopped_after(9, run, command, monkeypatch)
+    whole = partial_path(out).read_bytes()
+    for changed in (whole.replace(b'\\"main\\",1,', b'\\"main\\",2,', 1), whole[:-1] + bytes([whole[-1] ^ 1])):
+        assert changed != whole
+        partial_path(out).write_bytes(changed)
+        code, _, errors = run(*command, "--resume")
+        assert code == 4 and "damaged" in errors and "Traceback" not in errors and not out.exists()
