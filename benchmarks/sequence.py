@@ -18,12 +18,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from task_sequence import TaskSequence
+
 from mascli.config import EstimateConfig, InitConfig
 from mascli.observer import Observer
 from mascli.reports.demo import MethodResult
 from mascli.workflows.estimate import estimate
 from mascli.workflows.init import init
-from mascli.workflows.sequence import TaskSequence
 
 
 def main() -> None:

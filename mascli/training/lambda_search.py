@@ -18,10 +18,10 @@ from torch import Tensor
 from mascli.errors import UsageError
 from mascli.training.drift import Drift
 
-# The pull x = 2 eta lambda Omega in a step below which a parameter is free, and from which it is frozen.
-FREE_PULL, FROZEN_PULL = 0.01, 100.0
-# The share of positive importances, the least of all, that need not be frozen for "everything is".
-LEAST = 0.01
+# The pull x = 2 eta lambda Omega in a step below which a parameter is free, and from which it is held.
+FREE_PULL, HELD_PULL = 0.01, 1.0
+# The share of all importance that is held where "everything that matters" is.
+MATTERS = 0.99
 # Two neighbouring lambdas are close enough where their ratio is less: four trials a decade.
 CLOSE = 10**0.25
 # Accuracies, in percentage points, that are nearer than this are the same.
@@ -46,7 +46,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class LambdaRange:
-    """The lambdas worth trying: below `free` no parameter is held, above `frozen` all but the least important are."""
+    """The lambdas worth trying: below `free` no parameter is held, above `frozen` everything that matters is."""
 
     free: float
     frozen: float
@@ -55,9 +55,11 @@ class LambdaRange:
 def lambda_range(omegas: Sequence[Tensor], eta: float) -> LambdaRange:
     """The range of lambda in which the penalty goes from nothing to everything, by the pull x = 2 η λ Ω.
 
-    At `free`, the largest Ω has x = 0.01: λ = 0.01 / (2 η max Ω). At `frozen`, 99 % of the positive Ω have
-    x >= 100, so that such a parameter goes at most 1 % of each step: λ = 100 / (2 η q), q being the 1 %
-    quantile of the positive Ω. All values count; q is known to 1 %, which is rounded down.
+    At `free`, the largest Ω has x = 0.01: λ = 0.01 / (2 η max Ω). At `frozen`, the parameters that carry 99 %
+    of all importance have x >= 1, so that a constant gradient moves them by at most one of its steps:
+    λ = 1 / (2 η q), q being the smallest Ω among them. Beyond, only what hardly matters would be held more, and all
+    of the new task be learned by parameters whose Ω is near 0, which then move so far that the old tasks feel it. All
+    values count; q is known to 1 %, which is rounded down.
 
     Args:
         omegas: importance >= 0 of each parameter.
@@ -68,13 +70,13 @@ def lambda_range(omegas: Sequence[Tensor], eta: float) -> LambdaRange:
         UsageError: no importance is positive, and no lambda can hold anything.
     """
     largest = max((float(omega.max()) for omega in omegas if omega.numel()), default=0.0)
-    least = _quantile_of_positive(omegas, LEAST)
+    least = _least_that_matters(omegas, MATTERS)
     if not largest > 0 or least is None:
         raise UsageError(
             "the importance is zero everywhere, and no --lambda can protect anything: leave out --omega, or "
             "estimate it on images to which the model gives answers"
         )
-    return LambdaRange(FREE_PULL / (2 * eta * largest), FROZEN_PULL / (2 * eta * least))
+    return LambdaRange(FREE_PULL / (2 * eta * largest), HELD_PULL / (2 * eta * least))
 
 
 def next_strength(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float, max_trials: int) -> float | None:
@@ -144,21 +146,22 @@ def _firsts(trials: Sequence[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def _quantile_of_positive(omegas: Sequence[Tensor], share: float) -> float | None:
-    """The value that `share` of the positive values do not exceed, less at most 1 %; None without positive values.
+def _least_that_matters(omegas: Sequence[Tensor], share: float) -> float | None:
+    """The smallest of the largest values that together make up `share` of the sum, less at most 1 %; None if all are 0.
 
     The upper 16 bits of positive float32 numbers have the order of the numbers and seven binary digits
     of them. Values below 1e-40 count as zero.
     """
-    counts = np.zeros(1 << 16, np.int64)
+    groups = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)  # the least value of each group of values
+    counts = np.zeros(groups.size, np.int64)
     for bits in _upper_bits(omegas):
         counts += np.bincount(bits, minlength=counts.size)
-    counts[0] = 0
-    ends = counts.cumsum()
-    if not ends[-1]:
+    used = np.flatnonzero(counts)[::-1]  # from the largest values on
+    used = used[groups[used] > 0]
+    if not used.size:
         return None
-    group = int(np.searchsorted(ends, max(1, math.ceil(share * int(ends[-1])))))
-    return float(np.array(group << 16, np.uint32).view(np.float32))
+    sums = (counts[used] * groups[used].astype(np.float64)).cumsum()
+    return float(groups[used[np.searchsorted(sums, share * sums[-1])]])
 
 
 def _upper_bits(omegas: Sequence[Tensor]) -> Iterator[NDArray[np.uint32]]:

@@ -172,7 +172,6 @@ class AdaptivePenalty(Penalty):
     ) -> None:
         super().__init__(parameters, anchors, omegas, strength)
         self._divisors = [torch.empty_like(anchor) for anchor in self.anchors]
-        self._weights = [torch.empty_like(anchor) for anchor in self.anchors]
         self._unscaled: list[Tensor] = []
 
     def new_epoch(self, optimizer: torch.optim.Optimizer) -> None:
@@ -185,17 +184,15 @@ class AdaptivePenalty(Penalty):
     def after_step(self) -> None:
         """Move every parameter that learns its share of the way back to its anchor."""
         assert self._optimizer is not None, "new_epoch comes first"
-        every = zip(self.parameters, self.anchors, self._unscaled, self._divisors, self._weights, strict=True)
+        every = zip(self.parameters, self.anchors, self._unscaled, self._divisors, strict=True)
         moving = [row for row in every if "exp_avg_sq" in self._optimizer.state.get(row[0], {})]
         if not moving:
             return
-        parameters, anchors, unscaled, divisors, weights = (list(column) for column in zip(*moving, strict=True))
+        parameters, anchors, unscaled, divisors = (list(column) for column in zip(*moving, strict=True))
         with torch.no_grad():
             adaptive_divisors(self._optimizer, parameters, divisors)
             torch._foreach_add_(divisors, unscaled)
-            torch._foreach_copy_(weights, unscaled)
-            torch._foreach_div_(weights, divisors)
-            torch._foreach_lerp_(parameters, anchors, weights)
+            torch._foreach_lerp_(parameters, anchors, torch._foreach_div(unscaled, divisors))
 
 
 def make_penalty(

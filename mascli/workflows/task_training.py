@@ -100,7 +100,7 @@ class TaskTraining:
     def _regularizers(self, recipe: Recipe, strength: float | None) -> list[Regularizer]:
         """The path integral first, so that it sees the task's gradient and the whole of each step."""
         config, model, found = self.config, self.opened.model, list[Regularizer]()
-        if config.collect is not None and strength != math.inf:
+        if config.collect is not None:
             found.append(PathIntegral(model.shared_parameters(), self.held.start, config.damping))
         if config.distill is not None and strength != math.inf:
             found.append(Distillation(model, self.opened.task_names, config.distill, config.temperature))

@@ -114,7 +114,7 @@ def test_a_training_that_failed_is_outside_and_the_first_of_equal_lambdas_counts
         chosen_trial([], 2.0)
 
 
-def test_the_range_goes_from_nothing_held_to_nearly_everything_held() -> None:
+def test_the_range_goes_from_nothing_held_to_everything_that_matters_held() -> None:
     torch.manual_seed(0)
     omegas = [torch.rand(50, 40) * 10.0 ** torch.randint(-9, 3, (50, 40)), torch.zeros(7), torch.zeros(0)]
     eta = 0.02
@@ -122,16 +122,17 @@ def test_the_range_goes_from_nothing_held_to_nearly_everything_held() -> None:
     positive = torch.cat([omega.flatten() for omega in omegas])
     positive = positive[positive > 0].double()
     assert 2 * eta * found.free * float(positive.max()) == pytest.approx(0.01)
-    pulls = 2 * eta * found.frozen * positive
-    assert 0.99 <= float((pulls >= 100).double().mean()) < 1
-    exact = float(positive.sort().values[math.ceil(0.01 * len(positive)) - 1])
-    assert 100 / (2 * eta * exact) <= found.frozen <= 1.01 * 100 / (2 * eta * exact)
+    held = positive[2 * eta * found.frozen * positive >= 1]
+    assert 0.99 <= float(held.sum() / positive.sum()) < 0.9999 and len(held) < 0.5 * len(positive)
+    descending = positive.sort(descending=True).values
+    exact = float(descending[int((descending.cumsum(0) < 0.99 * positive.sum()).sum())])
+    assert 0.97 / (2 * eta * exact) <= found.frozen <= 1.03 / (2 * eta * exact)
     assert lambda_range([5 * omega for omega in omegas], eta).free == pytest.approx(found.free / 5)
 
 
-def test_importance_that_is_the_same_everywhere_leaves_a_range_of_four_decades() -> None:
+def test_importance_that_is_the_same_everywhere_leaves_a_range_of_two_decades() -> None:
     found = lambda_range([torch.ones(3)], 0.5)
-    assert (found.free, found.frozen) == pytest.approx((0.01, 100.0))
+    assert (found.free, found.frozen) == pytest.approx((0.01, 1.0))
 
 
 @pytest.mark.parametrize("omegas", [[], [torch.zeros(3)], [torch.full((2,), -0.0)]])
