@@ -143,12 +143,12 @@ def _scale(records: list[OmegaRecord]) -> float | None:
 def _uncovered(
     config: TrainTaskConfig, opened: Opened, omegas: tuple[OmegaRecord, ...], observer: Observer
 ) -> tuple[str, ...]:
-    """The tasks that no omega covers; says so, or stops where the user wants it."""
+    """The tasks that no omega covers; says so, or stops where the user wants it. Distillation covers all."""
     rehearsed = {text.partition("=")[0] for text in config.rehearse}
     names = tuple(name for name in opened.task_names if name not in rehearsed)
     for omega in omegas if config.lambda_ != 0 else ():
         names = uncovered_tasks(names, omega)
-    if not names or config.lambda_ == math.inf:
+    if not names or config.lambda_ == math.inf or config.distill:
         return ()
     one = len(names) == 1
     why = "no --omega is given" if not omegas else f"the omega was not measured on {'its' if one else 'their'} answers"
@@ -156,6 +156,5 @@ def _uncovered(
     line = f"nothing protects {'task' if one else 'tasks'} {', '.join(names)}: {why}"
     if config.require_protection:
         raise CheckpointError(f"{line}; measure them with mascli estimate --task")
-    if config.distill is None:
-        observer.note(line)
+    observer.note(line)
     return names

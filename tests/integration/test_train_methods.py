@@ -163,6 +163,18 @@ def test_what_is_collected_is_an_omega_of_the_new_checkpoint(
     assert code == 2 and "si.omega" in errors
 
 
+def test_a_head_that_learns_alone_collects_nothing(learn: Any, checkpoints: Path, tmp_path: Path) -> None:
+    path = tmp_path / "si.omega"
+    flags = ["--omega", checkpoints / "flowers.omega", "--max-drop", "100", "--max-trials", "3"]
+    assert learn("--collect", path, *flags)[1]["lambda"] == "inf"
+    assert all((value == 0).all() for value in load_file(path).values())
+
+
+def test_distillation_protects_every_task(learn: Any) -> None:
+    assert learn("--distill", "5", "--require-protection", name="distilled")[1]["uncovered_tasks"] == []
+    assert learn(name="plain")[1]["uncovered_tasks"] == ["flowers"]
+
+
 def test_distillation_changes_what_is_learned_and_no_old_head(learn: Any, checkpoints: Path) -> None:
     plain, _ = learn(name="plain")
     distilled, _ = learn("--distill", "5", "--temperature", "3", name="distilled")
