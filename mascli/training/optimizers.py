@@ -59,20 +59,22 @@ def group_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, A
     raise ValueError("the optimizer does not train this parameter")
 
 
-def adaptive_divisors(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], into: list[Tensor]) -> None:
-    """Write sqrt(v) + epsilon of AdamW, v being the bias-corrected mean of squared gradients, into `into`.
+def adaptive_divisors(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], shifts: list[Tensor]
+) -> list[Tensor]:
+    """sqrt(v) + shift for AdamW, v being the bias-corrected mean of squared gradients of each parameter.
 
-    The step of a constant gradient of 1 is lr divided by it. All parameters need a state: they had
-    a gradient before.
+    With epsilon as the shift, the step of a constant gradient of 1 is lr divided by it. All parameters
+    need a state: they had a gradient before.
     """
-    group = group_of(optimizer, parameters[0])
     states = [optimizer.state[parameter] for parameter in parameters]
-    decay = group["betas"][1]
-    correction = [1 / (1 - decay ** float(state["step"])) ** 0.5 for state in states]
-    torch._foreach_copy_(into, [state["exp_avg_sq"] for state in states])
-    torch._foreach_sqrt_(into)
-    torch._foreach_mul_(into, correction)
-    torch._foreach_add_(into, group["eps"])
+    decay = group_of(optimizer, parameters[0])["betas"][1]
+    corrections = [1 / (1 - decay ** float(state["step"])) ** 0.5 for state in states]
+    roots = torch._foreach_sqrt([state["exp_avg_sq"] for state in states])
+    if len(set(corrections)) > 1:  # some had their first gradient later
+        torch._foreach_mul_(roots, corrections)
+        return list(torch._foreach_add(shifts, roots))
+    return list(torch._foreach_add(shifts, roots, alpha=corrections[0]))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -98,8 +98,7 @@ class Penalty(Regularizer):
         squares = self._optimizer.state.get(parameter, {}).get("exp_avg_sq")
         if squares is None:
             return torch.zeros_like(omega)
-        divisors = [torch.empty_like(omega)]
-        adaptive_divisors(self._optimizer, [parameter], divisors)
+        divisors = adaptive_divisors(self._optimizer, [parameter], [torch.full_like(omega, group["eps"])])
         (pull,) = scaled([omega], 2 * group["lr"] * self.strength)
         return torch.where(squares > 0, (pull / divisors[0]).clamp_(max=LARGEST), 0)
 
@@ -171,27 +170,27 @@ class AdaptivePenalty(Penalty):
         self, parameters: Sequence[Tensor], anchors: Sequence[Tensor], omegas: Sequence[Tensor], strength: float
     ) -> None:
         super().__init__(parameters, anchors, omegas, strength)
-        self._divisors = [torch.empty_like(anchor) for anchor in self.anchors]
         self._unscaled: list[Tensor] = []
+        self._shifts: list[Tensor] = []
 
     def new_epoch(self, optimizer: torch.optim.Optimizer) -> None:
         """Settle a for the learning rate of this epoch."""
         super().new_epoch(optimizer)
         if self.parameters:
-            rate = group_of(optimizer, self.parameters[0])["lr"]
-            self._unscaled = scaled(self.omegas, 2 * rate * self.strength)
+            group = group_of(optimizer, self.parameters[0])
+            self._unscaled = scaled(self.omegas, 2 * group["lr"] * self.strength)
+            self._shifts = list(torch._foreach_add(self._unscaled, group["eps"]))
 
     def after_step(self) -> None:
         """Move every parameter that learns its share of the way back to its anchor."""
         assert self._optimizer is not None, "new_epoch comes first"
-        every = zip(self.parameters, self.anchors, self._unscaled, self._divisors, strict=True)
+        every = zip(self.parameters, self.anchors, self._unscaled, self._shifts, strict=True)
         moving = [row for row in every if "exp_avg_sq" in self._optimizer.state.get(row[0], {})]
         if not moving:
             return
-        parameters, anchors, unscaled, divisors = (list(column) for column in zip(*moving, strict=True))
+        parameters, anchors, unscaled, shifts = (list(column) for column in zip(*moving, strict=True))
         with torch.no_grad():
-            adaptive_divisors(self._optimizer, parameters, divisors)
-            torch._foreach_add_(divisors, unscaled)
+            divisors = adaptive_divisors(self._optimizer, parameters, shifts)
             torch._foreach_lerp_(parameters, anchors, torch._foreach_div(unscaled, divisors))
 
 
