@@ -214,5 +214,13 @@ class OmegaRecord:
 
     @property
     def covered_tasks(self) -> frozenset[str]:
-        """The tasks whose answers this omega knows about; an estimate of weight 0 says nothing."""
-        return frozenset(head for part in self.contributions if part.weight for head in part.heads)
+        """The tasks whose answers this omega knows about; an estimate of weight 0, or all zero, says nothing."""
+        return frozenset(
+            h for part in self.contributions if part.weight and part.statistics.maximum for h in part.heads
+        )
+
+    @property
+    def zero_tasks(self) -> frozenset[str]:
+        """The tasks that were measured, and whose importance is zero everywhere."""
+        measured = frozenset(head for part in self.contributions if part.weight for head in part.heads)
+        return measured - self.covered_tasks

@@ -283,6 +283,6 @@ STEPS = PlannedSteps(
     "out",
     (
         StepRow("seed-0/start.init", "mascli init --model mascli:mlp -o out/seed-0/start.safetensors", True),
-        StepRow("seed-0/a.train-task", "mascli train-task x --task a --data [/]", False, ("epochs",)),
+        StepRow("seed-0/a.train-task", "mascli train-task x --task a --data [/]", False, ("another epochs",)),
     ),
 )

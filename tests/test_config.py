@@ -25,6 +25,7 @@ from mascli.config import (
     TrainTaskConfig,
     resolve,
 )
+from mascli.config.checks import range_problems
 from mascli.config.yaml_file import to_yaml
 from mascli.errors import UsageError
 
@@ -107,7 +108,12 @@ def test_everything_wrong_is_told_at_once_with_the_paths(tmp_path: Path) -> None
         (TrainTaskConfig, {"rehearse": ["a=x", "a=y"]}, "--rehearse: task a is given twice"),
         (TrainTaskConfig, {"collect": "c", "lambda_": "inf"}, "--collect is for shared parameters that learn"),
         (TrainTaskConfig, {"distill": "0"}, "--distill must be more than 0"),
-        (TrainTaskConfig, {"temperature": "0"}, "--temperature must be more than 0"),
+        (TrainTaskConfig, {"temperature": "0", "distill": "1"}, "--temperature must be 0.01 to 1000"),
+        (TrainTaskConfig, {"temperature": "1e4", "distill": "1"}, "--temperature must be 0.01 to 1000"),
+        (TrainTaskConfig, {"temperature": "3"}, "--temperature needs --distill"),
+        (TrainTaskConfig, {"damping": "1"}, "--damping needs --collect"),
+        (TrainTaskConfig, {"omega": "o", "lambda_": "1", "max_drop": "3"}, "--max-drop is for --lambda auto"),
+        (TrainTaskConfig, {"omega": "o", "lambda_": "1", "max_trials": "5"}, "--max-trials is for --lambda auto"),
         (TrainTaskConfig, {"optimizer": "adamw", "nesterov": True}, "--nesterov is for --optimizer sgd"),
         (TrainTaskConfig, {"nesterov": True, "dampening": "0.5"}, "--nesterov needs a --momentum and no --dampening"),
         (TrainTaskConfig, {"dampening": "0.5", "momentum": "0"}, "--dampening needs a --momentum"),
@@ -301,3 +307,12 @@ def test_consent_is_not_written_down() -> None:
     assert "trust" not in to_yaml(config)
     assert "seed: 3" in to_yaml(config)
     assert math.inf == resolve(TrainTaskConfig, {**TRAIN, "lambda_": math.inf}, None).lambda_
+
+
+def test_settings_that_would_do_nothing_are_refused_of_commands_alone() -> None:
+    base = {"checkpoint": "c", "task": "t", "data": "d"}
+    fitting = {"omega": "o", "max_drop": "3", "max_trials": "5", "distill": "1", "temperature": "3", "collect": "c"}
+    assert resolve(TrainTaskConfig, {**base, **fitting, "damping": "1"}, None).max_trials == 5
+    assert resolve(TrainTaskConfig, {**base, "max_drop": "2", "temperature": "2"}, None).max_drop == 2
+    shared = TrainTaskConfig(checkpoint=Path("c"), task="t", data=Path("d"), temperature=3.0, max_drop=1.0, damping=1.0)
+    assert range_problems(shared) == []  # a sequence has one training for all its methods

@@ -86,7 +86,7 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "max_drop": (_from(0, 100), "0 to 100 (percentage points)"),
     "max_trials": (_from(3, 100), "3 to 100"),
     "distill": (_above_zero, "more than 0"),
-    "temperature": (_above_zero, "more than 0"),
+    "temperature": (_from(0.01, 1000), "0.01 to 1000"),
     "damping": (_above_zero, "more than 0"),
     "dampening": (_below_one, "at least 0 and less than 1"),
     "clip_norm": (_above_zero, "more than 0"),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from mascli.config.checks import flag_of, path_problems, range_problems
 from mascli.config.commands import Common, EstimateConfig, EvaluateConfig, InspectConfig, ModelOptions, TrainTaskConfig
 from mascli.config.methods import COMPAT, settings_of_compat
+from mascli.config.training_checks import ignored_problems
 from mascli.errors import UsageError, printable
 from mascli.typed import choices_of, convert
 
@@ -42,6 +43,8 @@ def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None, *, compl
     unread = bool(problems) and not stored
     config = _settle(kind, given, stored, file, problems)
     problems += range_problems(config)
+    if isinstance(config, TrainTaskConfig):
+        problems += ignored_problems(config)
     if "model" in stored and "model" not in given and "trust_model_code" not in given:
         problems += _consent_problems(config, file)
     if not complete:

@@ -31,6 +31,25 @@ def training_problems(config: TrainTaskConfig) -> list[str]:
     ]
 
 
+def ignored_problems(config: TrainTaskConfig) -> list[str]:
+    """Settings that the user has given and that would do nothing, for a command; sequences share settings."""
+    problems = []
+    if not wants_search(config):
+        for name in ("max_drop", "max_trials"):
+            if _changed(config, name):
+                problems.append(f"--{name.replace('_', '-')} is for --lambda auto, and nothing is searched for here")
+    if config.distill is None and _changed(config, "temperature"):
+        problems.append("--temperature needs --distill: it softens what is distilled")
+    if config.collect is None and _changed(config, "damping"):
+        problems.append("--damping needs --collect: it bounds what is collected")
+    return problems
+
+
+def _changed(config: TrainTaskConfig, name: str) -> bool:
+    """Whether a setting is valid and not the usual one."""
+    return getattr(config, name) not in (None, getattr(TrainTaskConfig, name))
+
+
 def _penalty_problems(config: TrainTaskConfig) -> Iterator[str]:
     strength, omegas, anchors = config.lambda_, config.omega or (), config.anchor or ()
     if strength == "auto" and not omegas:

@@ -67,6 +67,6 @@ def check_binding(
 
 
 def uncovered_tasks(task_names: tuple[str, ...], omega: OmegaRecord | None) -> tuple[str, ...]:
-    """The tasks of a checkpoint whose answers no contribution of `omega` knows about."""
+    """The tasks of a checkpoint whose answers no contribution of `omega` knows about, or with importance zero only."""
     covered = omega.covered_tasks if omega else frozenset()
     return tuple(name for name in task_names if name not in covered)

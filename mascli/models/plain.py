@@ -17,6 +17,8 @@ from mascli.models.zoo import build_network
 from mascli.records import LogitsAt, ModelSpec, Preprocessing
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # whose size is that of the classifier
+# what a `python:` factory may call its number of classes
+CLASS_ARGUMENTS = ("num_classes", "n_classes", "classes")
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,13 @@ def plain_state(
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     problems = []
     for candidate in _ways_to_build(spec, classes):
-        target = build_network(candidate, preprocessing).float()
-        if spec.source == "python":  # nobody knows how its factory is told the number of classes
+        try:
+            target = build_network(candidate, preprocessing).float()
+        except UnsupportedModelError:
+            if candidate.source == "python" and candidate is not spec:
+                continue  # its factory has no such argument
+            raise
+        if candidate is spec:  # nobody knows how its factory is told the number of classes
             _replace_classifier(target, model.classifier, model.head(task))
         kept = _without_auxiliary_heads(state, candidate, target)
         problems.append(_misfit(kept, target.state_dict()))
@@ -70,8 +77,9 @@ def plain_state(
 
 
 def _ways_to_build(spec: ModelSpec, classes: int) -> list[ModelSpec]:
-    if spec.source == "python":  # whose arguments nobody knows
-        return [spec]
+    if spec.source == "python":  # whose arguments nobody knows: the names are tried, those given first
+        names = sorted(CLASS_ARGUMENTS, key=lambda name: name not in spec.arguments)
+        return [*(replace(spec, arguments={**spec.arguments, name: classes}) for name in names), spec]
     arguments: dict[str, Any] = {**spec.arguments, "num_classes": classes}
     ways = [replace(spec, arguments=arguments)]
     if spec.source == "torchvision" and spec.name in WITH_AUXILIARY_HEADS:
@@ -184,7 +192,8 @@ def python_lines(
         inputs = preprocessing.channels * (height * width if spec.name == "mlp" else 1)
         words, given = [str(inputs), str(classes)], {k: v for k, v in given.items() if k != "num_classes"}
     words += [f"{name}={value!r}" for name, value in given.items()]
-    hint = f"  # of {classes} classes" if spec.source == "python" else ""
+    told = any(given.get(name) == classes for name in CLASS_ARGUMENTS)
+    hint = f"  # of {classes} classes" if spec.source == "python" and not told else ""
     load = f"torch.load({file!r}, weights_only=True)" if pickled else f"load_file({file!r})"
     return (
         start,

@@ -44,7 +44,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Accuracy of each task, and whether the limits were met; averages are over the tasks evaluated."""
+    """Accuracy of each task, and whether the limits were met; averages are over the tasks evaluated.
+
+    `notes` were told while it ran: baselines that are left out or are no ancestors.
+    """
 
     checkpoint: str
     tasks: tuple[TaskRow, ...]
@@ -52,6 +55,7 @@ class EvaluateResult:
     average_forgetting: float | None
     not_evaluated: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_report(result: EvaluateResult) -> Report:
@@ -75,7 +79,7 @@ def evaluate_report(result: EvaluateResult) -> Report:
     gates = tuple(Check(_gate_name(gate), gate.passed, gate_text(gate)) for gate in result.gates)
     rows = tuple(plain(row) for row in result.tasks)
     unmet = tuple(gate_text(gate) for gate in result.gates if not gate.passed)
-    return Report("evaluate", plain(result), rows, sections, (*done, *gates), unmet)
+    return Report("evaluate", plain(result), rows, sections, (*done, *gates), unmet, result.notes)
 
 
 def gate_text(gate: Gate) -> str:

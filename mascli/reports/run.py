@@ -82,7 +82,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class StepRow:
-    """One step: the command, whether it is done, and which settings or inputs changed since it was."""
+    """One step: the command, whether it is done, and with what else it was (`another epochs`), if so."""
 
     step: str
     command: str
@@ -142,7 +142,7 @@ def steps_report(planned: PlannedSteps) -> Report:
 def _state(row: StepRow) -> str:
     if row.done:
         return "   # done"
-    return f"   # done with another {', '.join(row.changed)}" if row.changed else ""
+    return f"   # done with {', '.join(row.changed)}" if row.changed else ""
 
 
 def _matrix(method: MethodRun, result: RunResult) -> Table:
@@ -154,7 +154,9 @@ def _matrix(method: MethodRun, result: RunResult) -> Table:
 
 def _summary(result: RunResult) -> Table:
     spread = ", mean and 95 % interval over seeds" if len(result.seeds) > 1 else ""
-    return _figures(f"after all tasks{spread}", result, ("average_accuracy", "learning_accuracy", "forgetting"), _mark)
+    names = ("average_accuracy", "learning_accuracy", "forgetting")
+    marked = any(_mark(method) for method in result.methods)
+    return _figures(f"after all tasks{spread}", result, names, ("", _mark) if marked else None)
 
 
 def _other_forgetting(result: RunResult) -> tuple[Table, ...]:
@@ -167,21 +169,21 @@ def _transfer(result: RunResult, *, timed: bool) -> Table:
         return f"{result.method_seconds[method.label]:.1f} s"
 
     names = ("backward_transfer", "forward_transfer")
-    return _figures("transfer (points)", result, names, seconds if timed else None)
+    return _figures("transfer (points)", result, names, ("took", seconds) if timed else None)
 
 
 def _figures(
-    title: str, result: RunResult, names: Sequence[str], last: Callable[[MethodRun], str] | None = None
+    title: str, result: RunResult, names: Sequence[str], last: tuple[str, Callable[[MethodRun], str]] | None = None
 ) -> Table:
-    """A row for each method and strength, a column for each figure, and `last` behind them."""
+    """A row for each method and strength, a column for each figure, and the header and cells of `last` behind them."""
     right = tuple(FIGURES[name] for name in names)
-    columns = ("method", "lambda", *right, *(["took"] if last else []))
+    columns = ("method", "lambda", *right, *(last[:1] if last else ()))
     rows = tuple(
         (
             method.name,
             _strength(method.lambda_),
             *(_figure(method.figures[name]) for name in names),
-            *([last(method)] if last else []),
+            *([last[1](method)] if last else []),
         )
         for method in result.methods
     )

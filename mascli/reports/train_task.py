@@ -75,7 +75,8 @@ class TrainResult:
     Accuracies are percent, `val_interval` is a 95 % interval. `penalty` and `lambda_` are None
     without an omega; `free`, `slowed` and `held` are then None too, else the shares (0 to 1) of
     shared parameters that the penalty leaves alone, slows, and holds. `drift` is None without an
-    omega, `lambda_search` with a lambda of the user's.
+    omega, `lambda_search` with a lambda of the user's. `distill` is the weight of
+    the distillation, None where there was none, and `rehearsed` names tasks that learned along.
     """
 
     out: str
@@ -100,6 +101,9 @@ class TrainResult:
     drift: DriftFacts | None = None
     lambda_search: SearchFacts | None = None
     collected: str | None = None
+    distill: float | None = None
+    temperature: float | None = None
+    rehearsed: tuple[str, ...] = ()
 
 
 def train_task_report(result: TrainResult) -> Report:
@@ -144,10 +148,15 @@ def _validation(result: TrainResult) -> str:
 def _protection(result: TrainResult) -> str:
     if result.lambda_ == math.inf:
         return "lambda inf: shared parameters were not trained"
+    beside = []
+    if result.distill is not None:
+        beside.append(f"distillation, weight {number(result.distill)}, temperature {number(result.temperature)}")
+    if result.rehearsed:
+        beside.append(f"rehearsal of {listed(result.rehearsed)}")
     if result.penalty is None:
-        return "none: plain fine-tuning"
+        return "; ".join(beside) or "none: plain fine-tuning"
     shares = f"{share(result.free)} free, {share(result.slowed)} slowed, {share(result.held)} held"
-    return f"lambda {number(result.lambda_)}, {result.penalty}: {shares}"
+    return "; ".join((f"lambda {number(result.lambda_)}, {result.penalty}: {shares}", *beside))
 
 
 def _drift(drift: DriftFacts) -> str:

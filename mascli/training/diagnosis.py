@@ -10,13 +10,22 @@ import torch
 from torch import nn
 
 from mascli.models.heads import MultiHeadModel, evaluating
+from mascli.training.history import Learned
 
 # A loss this close to that of guessing, ln(classes), is no learning.
 GUESSING = 0.9
+# A loss below this share of that of guessing is that of images known by heart.
+KNOWN = 0.1
 
 
 def learning_problems(
-    loss: float | None, classes: int, silent: tuple[str, ...], *, held: float, lowest_accuracy: float | None
+    loss: float | None,
+    classes: int,
+    silent: tuple[str, ...],
+    *,
+    held: float,
+    lowest_accuracy: float | None,
+    searched: bool = False,
 ) -> tuple[str, ...]:
     """What went wrong while learning a task, one line each, or nothing.
 
@@ -27,8 +36,10 @@ def learning_problems(
         held: share of shared parameters that the penalty holds, 0 to 1.
         lowest_accuracy: lower end of the validation accuracy's interval in percent, if it was measured;
             above chance, something was learned.
+        searched: whether lambda was found by a search, and is not the user's to lower.
     """
-    advice = "try a lower --lambda or more --epochs" if held > 0.5 else "try more --epochs or another --lr"
+    less = "a smaller --max-drop" if searched else "a lower --lambda"
+    advice = f"try {less} or more --epochs" if held > 0.5 else "try more --epochs or another --lr"
     problems = []
     above_chance = lowest_accuracy is not None and lowest_accuracy > 100 / classes
     if loss is not None and loss >= GUESSING * math.log(classes) and not above_chance:
@@ -41,6 +52,38 @@ def learning_problems(
             f"no unit of {', '.join(silent)} is active on any image: nothing can be learned through it; {advice}"
         )
     return tuple(problems)
+
+
+def generalising_problem(loss: float, classes: int, accuracy: float, interval: tuple[float, float]) -> tuple[str, ...]:
+    """A line where the training images are known by heart and validation images are guessed, or nothing.
+
+    Args:
+        loss: mean cross-entropy of the kept epoch on the training images, in nats.
+        accuracy: validation accuracy in percent, `interval` its 95 % interval.
+    """
+    chance = 100 / classes
+    guessed = interval[0] <= chance and accuracy < (100 + chance) / 2
+    if not guessed or loss >= KNOWN * math.log(classes):
+        return ()
+    return (
+        f"validation accuracy is that of guessing ({accuracy:.2f} %, chance {chance:.3g} %) although the training loss "
+        f"is {loss:.3g}: overfitting (few images), or BatchNorm statistics that do not fit (try --batchnorm freeze)",
+    )
+
+
+def head_problem(learned: Learned, images: int) -> tuple[str, ...]:
+    """A line where the head alone was better, by more than one of so many validation images, than what was kept."""
+    kept = learned.kept.val_accuracy if learned.kept else None
+    heads = [(e.val_accuracy, e.epoch) for e in learned.epochs if e.phase == "head" and e.val_accuracy is not None]
+    if kept is None or not heads:
+        return ()
+    best, epoch = max(heads, key=lambda head: head[0])
+    if best <= kept + 100 / images + 1e-6:
+        return ()
+    return (
+        f"head epoch {epoch} was better ({best:.2f} %) than what was kept ({kept:.2f} %): shared parameters learned "
+        "too fast; try a lower --lr",
+    )
 
 
 def silent_layers(model: MultiHeadModel, run: Callable[[], Any]) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from mascli.training.regularizer import Regularizer
 FREE_BELOW, HELD_ABOVE = 0.01, 1.0
 # Factors and pulls stay below half the largest float32, so that nothing that is added makes them infinite.
 LARGEST = torch.finfo(torch.float32).max / 2
+# AdamW squares gradients: a factor 2 lambda Omega above this, with its distances, nears what float32 can hold.
+LARGEST_SQUARED = 1e15
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,8 @@ def make_penalty(
     """The penalty of a form ("decoupled" or "loss") for the optimiser of `recipe`.
 
     Raises:
-        UsageError: the `loss` form's step would overshoot further each time; the line names the
-            largest lambda that SGD can follow.
+        UsageError: the `loss` form's step would overshoot further each time under SGD, or its squares
+            overflow under AdamW; the line names the largest lambda that the optimiser can follow.
     """
     if form == "loss":
         largest = max((float(omega.max()) for omega in omegas if omega.numel()), default=0.0)
@@ -216,6 +218,12 @@ def make_penalty(
                 f"--penalty loss diverges at --lambda {strength:g}: with --lr {recipe.lr:g}, --momentum "
                 f"{recipe.momentum:g} and the largest importance {largest:.3g} it is stable below "
                 f"{limit / (2 * largest):.3g}; use --penalty decoupled, or less"
+            )
+        if recipe.optimizer == "adamw" and 2 * strength * largest > LARGEST_SQUARED:
+            raise UsageError(
+                f"--penalty loss holds nothing at --lambda {strength:g} with --optimizer adamw: its squared gradients "
+                f"overflow: with the largest importance {largest:.3g} it takes at most "
+                f"{LARGEST_SQUARED / (2 * largest):.3g}; use --penalty decoupled, or less"
             )
         return LossPenalty(parameters, anchors, omegas, strength)
     kind = AdaptivePenalty if recipe.optimizer == "adamw" else DecoupledPenalty

@@ -6,7 +6,7 @@ from functools import reduce
 from pathlib import Path
 
 from mascli.config import AverageConfig, ModelOptions
-from mascli.errors import CheckpointError, printable
+from mascli.errors import CheckpointError, UsageError, printable
 from mascli.files.binding import check_binding, own_shapes, shared_shapes
 from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import Header, read_header
@@ -26,6 +26,7 @@ def check_average(config: AverageConfig) -> None:
     """
     files = {f"CHECKPOINT {path}": path for path in config.checkpoints}
     check_paths(config, {**files, **{f"--omega {path}": path for path in config.omega}}, {})
+    _check_different(config.checkpoints)
     headers = [read_header(path) for path in config.checkpoints]
     records = [_record(header, config) for header in headers]
     for path, record in zip(config.checkpoints, records, strict=True):
@@ -39,6 +40,18 @@ def check_average(config: AverageConfig) -> None:
         omega = read_header(path)
         shapes, own = shared_shapes(header, record), own_shapes(header, record)
         check_binding(omega_record(omega), omega_shapes(omega), record.ancestry, shapes, printable(path), own)
+
+
+def _check_different(paths: tuple[Path, ...]) -> None:
+    """Refuse the same file twice, under whatever name."""
+    known: dict[Path, Path] = {}
+    for path in paths:
+        first = known.setdefault(path.resolve(), path)
+        if first is not path:
+            also = "" if first == path else f" (as {printable(first)} too)"
+            raise UsageError(
+                f"CHECKPOINT {printable(path)} is given twice{also}; give it once, with --weights if it counts more"
+            )
 
 
 def _record(header: Header, config: AverageConfig) -> CheckpointRecord:

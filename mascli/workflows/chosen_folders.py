@@ -59,7 +59,7 @@ def evaluation_folders(config: EvaluateConfig, names: tuple[str, ...]) -> dict[s
         if not found:
             raise DataError(
                 f"{printable(config.data_root)} has no folder for {listed(wanted)}; expected "
-                "ROOT/TASK/test/CLASS/IMAGE or ROOT/TASK/CLASS/IMAGE"
+                "ROOT/TASK/test/CLASS/IMAGE, ROOT/TASK/val/CLASS/IMAGE or ROOT/TASK/CLASS/IMAGE"
             )
         return {name: found[name] for name in names if name in found}
     named = {task: folder for task, folder in given if task is not None}

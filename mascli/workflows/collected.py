@@ -29,8 +29,11 @@ def write_collected(
     regularizers: Sequence[Regularizer],
     *,
     overwrite: bool,
-) -> None:
-    """Write the omega of the path integral among `regularizers`, measured on the weights as they are now."""
+) -> bool:
+    """Write the omega of the path integral among `regularizers`, measured on the weights as they are now.
+
+    Returns whether any importance is above zero.
+    """
     (path_integral,) = (one for one in regularizers if isinstance(one, PathIntegral))
     omega = path_integral.omega()
     part = Contribution(
@@ -46,6 +49,7 @@ def write_collected(
     record = OmegaRecord(opened.spec, "si", "loss", "path-integral", (part,))
     sources = {name: to_source(values) for name, values in omega.items()}
     write_omega(path, record, sources, foreign={}, overwrite=overwrite)
+    return part.statistics.maximum > 0
 
 
 def _mean_squared_norm(model: MultiHeadModel, task: str, data: LearningData) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -32,9 +32,9 @@ def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
         opened = open_checkpoint(config.checkpoint, config, device, observer)
     baselines = [(path, open_checkpoint(path, config, device, observer)) for path in config.baseline]
     folders = evaluation_folders(config, opened.task_names)
-    for path, baseline in baselines:
-        if not set(baseline.task_names) & folders.keys():
-            observer.note(f"--baseline {printable(path)} has none of the tasks evaluated, and is left out")
+    notes = tuple(_baseline_notes(config, opened, baselines, folders))
+    for note in notes:
+        observer.note(note)
     rows = tuple(
         _task_row(config, task, labelled_folder(folder), opened, baselines, device, observer)
         for task, folder in folders.items()
@@ -47,7 +47,21 @@ def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
         average_forgetting=sum(forgetting) / len(forgetting) if forgetting else None,
         not_evaluated=tuple(name for name in opened.task_names if name not in folders),
         gates=(*_accuracy_gates(config.min_accuracy, rows), *_forgetting_gates(config.max_forgetting, rows)),
+        notes=notes,
     )
+
+
+def _baseline_notes(
+    config: EvaluateConfig, opened: Opened, baselines: list[tuple[Path, Opened]], folders: Mapping[str, Path]
+) -> Iterator[str]:
+    for path, baseline in baselines:
+        if not set(baseline.task_names) & folders.keys():
+            yield f"--baseline {printable(path)} has none of the tasks evaluated, and is left out"
+        elif baseline.lineage[-1].shared_sha256 not in opened.ancestry:
+            yield (
+                f"--baseline {printable(path)} is no ancestor of {printable(config.checkpoint)}: the difference is not "
+                "forgetting"
+            )
 
 
 def _task_row(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mascli.config import InspectConfig
+from mascli.errors import CheckpointError, printable
+from mascli.files.partial_file import KEY
 from mascli.files.records_json import checkpoint_record, file_kind, omega_record
 from mascli.files.tensor_file import Header, read_array, read_header
 from mascli.importance.statistics import file_histogram, layer_of, layer_summaries, natural_order, statistics
@@ -13,9 +15,14 @@ def inspect_file(config: InspectConfig) -> InspectResult:
     """Describe a tensor file from its header; the values are read of an omega only.
 
     Raises:
-        CheckpointError: not a tensor file, or a damaged one.
+        CheckpointError: not a tensor file, a damaged one, or unfinished work.
     """
     header = read_header(config.file)
+    if KEY in header.metadata:
+        raise CheckpointError(
+            f"{printable(config.file)} is unfinished work of train-task or estimate: the same command with --resume "
+            "goes on, with --overwrite it starts anew; within a folder of mascli run, the same mascli run goes on"
+        )
     kind = file_kind(header)
     omega = omega_record(header) if kind == "omega" else None
     return InspectResult(

@@ -151,7 +151,10 @@ def _uncovered(
     if not names or config.lambda_ == math.inf or config.distill:
         return ()
     one = len(names) == 1
-    why = "no --omega is given" if not omegas else f"the omega was not measured on {'its' if one else 'their'} answers"
+    whose = "its" if one else "their"
+    why = "no --omega is given" if not omegas else f"the omega was not measured on {whose} answers"
+    if any(name in omega.zero_tasks for name in names for omega in omegas):
+        why = f"{whose} importance is zero everywhere"
     why = "--lambda is 0" if config.lambda_ == 0 else why
     line = f"nothing protects {'task' if one else 'tasks'} {', '.join(names)}: {why}"
     if config.require_protection:

@@ -97,10 +97,22 @@ def _carried_out(step: Step, steps: Steps, observer: Observer) -> Record:
     observer.command(command_line(config))
     started = time.monotonic()
     check(config)
-    found = _found(command(config, observer))
+    found = _found(command(config, _WithinRun(observer)))
     for warning in found.get("warnings", ()):
         observer.note(f"{step.name}: {warning}")
     return steps.finish(step, begun, found, time.monotonic() - started)
+
+
+class _WithinRun(Observer):
+    """Passes everything on, but says how a run goes on: by the same command, without a flag."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.step, self.command = observer.step, observer.command  # type: ignore[method-assign]
+        self.phase, self.progress = observer.phase, observer.progress  # type: ignore[method-assign]
+        self._note = observer.note
+
+    def note(self, text: str) -> None:
+        self._note(text.replace("--resume goes on", "the same `mascli run` goes on"))
 
 
 def _found(result: Any) -> dict[str, Any]:

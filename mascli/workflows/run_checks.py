@@ -47,6 +47,13 @@ def check_run(config: RunConfig) -> TaskSequence:
     for task in sequence.tasks[1:]:
         if task.name.lower() in (name.lower() for name in known):
             problems.append(f"task '{task.name}': the start knows it already, which only the first task may")
+    if sequence.tasks[0].name in known:
+        problems += [
+            f"method {method.name}: si needs the first task to be learned in the sequence, but the start knows "
+            f"'{sequence.tasks[0].name}' already; take another method, or a start without it"
+            for method in sequence.methods
+            if method.method == "si"
+        ]
     if problems:
         raise UsageError("\n".join(problems))
     _check_folders(sequence, known)
@@ -79,9 +86,13 @@ def planned_steps(config: RunConfig, sequence: TaskSequence) -> PlannedSteps:
     """The steps of a sequence as commands, and which of them are done already."""
     assert config.out is not None  # checked
     steps = Steps(config.out / "steps", Content())
+    planned = plan_of(config, sequence).steps
+    made = steps.made(planned)
     rows = tuple(
-        StepRow(step.name, command_line(with_resume(step.config)), steps.done(step) is not None, steps.changes(step))
-        for step in plan_of(config, sequence).steps
+        StepRow(
+            step.name, command_line(with_resume(step.config)), steps.done(step) is not None, steps.changes(step, made)
+        )
+        for step in planned
     )
     return PlannedSteps(str(config.out), rows)
 

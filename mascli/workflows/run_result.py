@@ -127,14 +127,17 @@ def _figure(values: Sequence[float]) -> Figure:
 
 
 def _marked(name: str, methods: Sequence[MethodRun]) -> Iterator[MethodRun]:
-    """The variants of one method, the one that stands for it marked: by validation images if there are any."""
+    """The variants of one method, the one that stands for it marked: by validation images if there are any.
+
+    Of several that are equally accurate, the largest lambda stands for all.
+    """
     own = [method for method in methods if method.name == name]
     if len(own) == 1:
         return iter(own)
     by, reason = "validation_accuracy", "validation"
     if any(method.figures[by] is None for method in own):
         by, reason = "average_accuracy", "hindsight"
-    best = max(own, key=lambda method: method.figures[by].mean)  # type: ignore[union-attr]
+    best = max(own, key=lambda method: (method.figures[by].mean, method.lambda_))  # type: ignore[union-attr]
     return (replace(method, chosen=reason if method is best else None) for method in own)
 
 

@@ -10,9 +10,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mascli import __version__
@@ -20,7 +21,7 @@ from mascli.config import UNIFORM, Common, EstimateConfig, TrainTaskConfig
 from mascli.config.command_line import COMMANDS
 from mascli.config.training_checks import rehearsal_folders
 from mascli.data.folders import list_images
-from mascli.errors import DataError, UsageError, listed
+from mascli.errors import DataError, UsageError, listed, printable
 from mascli.files.atomic import write_text
 from mascli.files.partial_file import partial_path
 from mascli.files.tensor_file import file_sha256
@@ -41,7 +42,8 @@ class Record:
     """What is known of a step that was begun; `found`, what the report needs, is None until it is done.
 
     `read` holds hashes of files and folders, by field and place (`omega.0`), `outputs` those of the
-    files written, by name. `seconds` is the only number that differs from run to run.
+    files written, by name, and `earlier` those of all that was written before and is written again
+    with the same settings. `seconds` is the only number that differs from run to run.
     """
 
     settings: dict[str, Any]
@@ -50,6 +52,7 @@ class Record:
     found: dict[str, Any] | None = None
     seconds: float = 0.0
     version: str = __version__
+    earlier: Sequence[str] = ()
 
 
 class Content:
@@ -99,8 +102,22 @@ class Steps:
         read = {name: self._content.of(path) for name, path in read_by(step)}
         return Record(settings_of(step), read, {path.name: self._content.of(path) for path in outputs_of(step)})
 
-    def changes(self, step: Step) -> list[str]:
-        """Which settings and inputs of a finished step are others now; nothing for one that was not finished."""
+    def made(self, planned: Iterable[Step]) -> dict[Path, frozenset[str]]:
+        """The hashes of all that the steps are known to have written, by file; none where it is yet to be made."""
+        found: dict[Path, frozenset[str]] = {}
+        for step in planned:
+            written = _written(self.record(step))
+            found |= dict.fromkeys(outputs_of(step), frozenset(written))
+        return found
+
+    def changes(self, step: Step, made: Mapping[Path, frozenset[str]] = MappingProxyType({})) -> list[str]:
+        """Which settings and inputs of a finished step are others now; nothing for one that was not finished.
+
+        Files that other steps have `made` count as they were recorded: one that was damaged since is made again.
+
+        Returns:
+            What it is, as in "another epochs" and "other images in FOLDER".
+        """
         record = self.record(step)
         if record is None or record.found is None:
             return []
@@ -110,10 +127,13 @@ class Steps:
             for key in now.settings.keys() | record.settings.keys()
             if now.settings.get(key) != record.settings.get(key)
         }
-        read = {
-            key for key, value in now.read.items() if value is not None and record.read.get(key) not in (value, None)
-        }
-        return sorted(key.rstrip("_").replace("_", "-") for key in settings | read)
+        texts = {f"another {key.rstrip('_').replace('_', '-')}" for key in settings}
+        for key, path in read_by(step):
+            known = made[path] if path in made else {now.read[key]} - {None}
+            if known and record.read.get(key) not in {*known, None}:
+                images = path.is_dir()
+                texts.add(f"other images in {printable(path)}" if images else f"another {key.replace('_', '-')}")
+        return sorted(texts)
 
     def begin(self, step: Step) -> Record:
         """Record that a step begins, and remove what one with other settings left unfinished.
@@ -123,6 +143,8 @@ class Steps:
         """
         now, before = self.now(step), self.record(step)
         now = dataclasses.replace(now, outputs=dict.fromkeys(now.outputs))
+        if before is not None and before.settings == now.settings:
+            now = dataclasses.replace(now, earlier=_written(before))
         resumable = before is not None and (before.settings, before.read) == (now.settings, now.read)
         for path in outputs_of(step):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,12 +193,13 @@ def check_unchanged(steps: Steps, planned: tuple[Step, ...]) -> None:
     Raises:
         UsageError: naming the steps that were done otherwise, and what differs.
     """
-    changed = {step.name: changes for step in planned if (changes := steps.changes(step))}
+    made = steps.made(planned)
+    changed = {step.name: changes for step in planned if (changes := steps.changes(step, made))}
     if changed:
         name, what = next(iter(changed.items()))
         others = f", and so with {len(changed) - 1} more steps" if len(changed) > 1 else ""
         raise UsageError(
-            f"step {name} was done with another {listed(what)}{others}; choose another folder for what has changed, or "
+            f"step {name} was done with {listed(what)}{others}; choose another folder for what has changed, or "
             "give --overwrite to remove everything and start anew"
         )
 
@@ -221,6 +244,13 @@ def with_resume(config: Common) -> Common:
     if not isinstance(config, TrainTaskConfig | EstimateConfig) or config.out is None:
         return config
     return dataclasses.replace(config, resume=partial_path(config.out).exists())
+
+
+def _written(record: Record | None) -> list[str]:
+    """The hashes of all files that a step has written so far, the newest last."""
+    if record is None:
+        return []
+    return list(dict.fromkeys([*record.earlier, *(content for content in record.outputs.values() if content)]))
 
 
 def _is_path(value: Any) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
-from mascli.config import TrainTaskConfig
+from mascli.config import TrainTaskConfig, rehearsal_folders, wants_search
 from mascli.evaluation.metrics import wilson_interval
 from mascli.reports.report import plain
 from mascli.reports.train_task import DriftFacts, DriftRow, EpochRow, SearchFacts, TrainResult, TrialRow
-from mascli.training.diagnosis import learning_problems, silent_layers
+from mascli.training.diagnosis import generalising_problem, head_problem, learning_problems, silent_layers
 from mascli.training.drift import Drift
 from mascli.training.history import Epoch
 from mascli.training.lambda_search import Trial
@@ -30,11 +30,13 @@ def result_of(
     trained: Trained,
     trials: tuple[Trial, ...],
     seconds: float,
+    warnings: tuple[str, ...] = (),
 ) -> TrainResult:
     """The typed result of a task that was learned."""
     learned, shares = trained.learned, trained.shares
     kept, acts = learned.kept, bool(held.omegas) and trained.strength not in (None, 0, math.inf)
     lost = bool(trials) and trained.strength == 0
+    distill = None if trained.strength == math.inf or len(new.tasks) == 1 else config.distill
     return TrainResult(
         out=str(config.out),
         task=config.task,
@@ -56,11 +58,14 @@ def result_of(
         held=shares.held if shares else None,
         uncovered_tasks=new.task_names[:-1] if lost else held.uncovered,
         unprotected_parameters=held.unprotected,
-        warnings=_warnings(config, new, data, trained, lost),
+        warnings=(*_warnings(config, new, data, trained, lost), *warnings),
         seconds=seconds,
         drift=_drift(trained.drift),
         lambda_search=_search(trials, trained, config) if trials else None,
         collected=None if config.collect is None else str(config.collect),
+        distill=distill,
+        temperature=None if distill is None else config.temperature,
+        rehearsed=tuple(rehearsal_folders(config.rehearse)),
     )
 
 
@@ -114,7 +119,12 @@ def _warnings(
     held = trained.shares.held if trained.shares else 0.0
     lowest = interval[0] if interval else None
     loss = kept.loss if kept else None
-    found = learning_problems(loss, len(data.classes), silent, held=held, lowest_accuracy=lowest)
+    classes = len(data.classes)
+    found = learning_problems(loss, classes, silent, held=held, lowest_accuracy=lowest, searched=wants_search(config))
+    if kept is not None and kept.val_accuracy is not None and interval is not None:
+        found += generalising_problem(kept.loss, classes, kept.val_accuracy, interval)
+    if trained.strength != math.inf:
+        found += head_problem(trained.learned, len(data.validating))
     if lost and len(new.tasks) > 1:
         found += (
             f"no lambda above 0 that was tried costs at most {config.max_drop:g} points, so nothing is protected; "

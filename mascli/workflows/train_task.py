@@ -11,6 +11,7 @@ import torch
 from mascli.config import TrainTaskConfig, wants_search
 from mascli.data.fingerprint import fingerprint
 from mascli.errors import CheckpointError
+from mascli.files.partial_file import partial_path
 from mascli.observer import Observer
 from mascli.records import Step, Task
 from mascli.reports.train_task import TrainResult
@@ -28,7 +29,7 @@ from mascli.workflows.loading import (
 )
 from mascli.workflows.preflight import replaces
 from mascli.workflows.protection import Protection, protection
-from mascli.workflows.stopping import asked_to_stop
+from mascli.workflows.stopping import asked_to_stop, telling_what_is_kept
 from mascli.workflows.task_training import TaskTraining, Trained
 from mascli.workflows.train_result import drift_facts, result_of, search_facts
 from mascli.workflows.training_progress import TrainingProgress
@@ -39,6 +40,12 @@ from mascli.workflows.unfinished import Unfinished
 def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     """Learn the classes of a folder as a new task of the checkpoint, and write the new checkpoint."""
     assert config.out is not None  # preflight
+    with telling_what_is_kept(partial_path(config.out), observer):
+        return _train_task(config, observer)
+
+
+def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
+    assert config.out is not None
     started = time.monotonic()
     device = chosen_device(config.device)
     opened = open_checkpoint(config.checkpoint, config, device, observer)
@@ -61,9 +68,9 @@ def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
             "would be protected; allow a larger --max-drop, or give a --lambda"
         )
     new = replace(opened, tasks=(*opened.tasks, Task(config.task, data.classes)))
-    _write(config, new, held, data, trained, trials)
+    warnings = _write(config, new, held, data, trained, trials)
     progress.remove()
-    return result_of(config, new, held, data, trained, trials, time.monotonic() - started)
+    return result_of(config, new, held, data, trained, trials, time.monotonic() - started, warnings)
 
 
 def _learned(
@@ -87,8 +94,8 @@ def _write(
     data: LearningData,
     trained: Trained,
     trials: tuple[Trial, ...],
-) -> None:
-    """Write the omega that was collected, if one was, and the checkpoint."""
+) -> tuple[str, ...]:
+    """Write the omega that was collected, if one was, and the checkpoint; returns warnings."""
     assert config.out is not None
     overwrite = replaces(config)
     shared_sha256, kept = current_shared_sha256(new.model), trained.learned.kept
@@ -110,8 +117,10 @@ def _write(
         settings=settings_of(config, trained.learner.recipe, trained.strength),
         result=result,
     )
-    if config.collect is not None:
-        write_collected(
-            config.collect, new, config.task, data, shared_sha256, trained.learner.regularizers, overwrite=overwrite
-        )
+    warnings: tuple[str, ...] = ()
+    if config.collect is not None and not write_collected(
+        config.collect, new, config.task, data, shared_sha256, trained.learner.regularizers, overwrite=overwrite
+    ):
+        warnings = ("the collected omega is zero everywhere: shared parameters did not learn",)
     save_checkpoint(config.out, new, step, overwrite=overwrite)
+    return warnings

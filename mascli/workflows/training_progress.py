@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from mascli.errors import printable
 from mascli.observer import Observer
 from mascli.training.loop import Learner
 from mascli.training.state import TrainingState, prefixed, within
@@ -63,7 +62,6 @@ class TrainingProgress:
         """
         if self._stop.is_set():
             self._unfinished.save(self._content(learner))
-            self._observer.note(f"what was learned is kept in {printable(self._unfinished.path)}: --resume goes on")
             raise KeyboardInterrupt
         self._unfinished.save_in_time(lambda: self._content(learner))
 

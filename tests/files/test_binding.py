@@ -10,7 +10,7 @@ import stored
 from mascli.errors import CheckpointError
 from mascli.files.binding import check_binding, own_shapes, shared_shapes, uncovered_tasks
 from mascli.files.header import Header, TensorInfo
-from mascli.records import OmegaRecord
+from mascli.records import OmegaRecord, Statistics
 
 SHAPES = {"body.weight": (2, 3), "body.bias": (2,)}
 
@@ -66,3 +66,10 @@ def test_uncovered_tasks() -> None:
     omega = stored.omega(stored.contribution(heads=("base", "birds")), stored.contribution(heads=("cars",)))
     assert uncovered_tasks(("base", "dogs", "cars"), omega) == ("dogs",)
     assert uncovered_tasks(("base", "dogs"), None) == ("base", "dogs")
+
+
+def test_an_importance_that_is_zero_everywhere_covers_no_task() -> None:
+    nothing = stored.contribution(heads=("dogs", "cars"), statistics=Statistics(0.0, 0.0, 0.0, 1.0))
+    omega = stored.omega(nothing, stored.contribution(heads=("cars",)))
+    assert uncovered_tasks(("dogs", "cars"), omega) == ("dogs",)
+    assert omega.zero_tasks == {"dogs"}

@@ -18,6 +18,9 @@ import pytest
 import yaml
 from commands import Run, in_a_process, write_images
 
+from mascli.observer import Observer
+from mascli.workflows.run import _WithinRun
+
 SAMPLE = Path(__file__).parents[2] / "sample_configs" / "digits.yaml"
 MODEL = {"model": "mascli:mlp", "model-arg": {"hidden": "16-16"}, "image-size": 8, "channels": 1}
 SHORT: dict[str, Any] = {
@@ -117,7 +120,7 @@ def test_a_list_of_strengths_says_what_its_best_is(tmp_path: Path, run: Run) -> 
     methods = json.loads((tmp_path / "out/result.json").read_text())["methods"]
     grid = [method for method in methods if method["name"] == "mas"]
     assert [method["lambda"] for method in grid] == [0.1, 1]
-    best = max(grid, key=lambda method: float(method["average_accuracy"]["mean"]))
+    best = max(grid, key=lambda method: (float(method["average_accuracy"]["mean"]), method["lambda"]))
     assert [method["chosen"] for method in grid] == ["hindsight" if method is best else None for method in grid]
     for method in methods:
         values = method["average_accuracy"]["values"]
@@ -160,6 +163,32 @@ def test_more_can_be_added_later(tmp_path: Path, run: Run) -> None:
     assert not [line for line in shown if "-o " + str(out / "seed-0/digits-12.safetensors") in line]
     kept = [name for name in before if name.startswith("seed-0/")]
     assert kept and {name: made(out)[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_a_damaged_checkpoint_is_made_again(tmp_path: Path, run: Run) -> None:
+    file, out = tmp_path / "s.yaml", tmp_path / "out"
+    sequence(file, methods=["finetune"], seeds=[0], tasks=["digits-12", "digits-34"])
+    assert run("run", file, "-o", out)[0] == 0
+    before, damaged = made(out), out / "seed-0/digits-12.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-4] + b"ouch")
+    code, _, err = run("run", file, "-o", out)
+    assert code == 0, err
+    assert [line.split()[2] for line in err.splitlines() if line.startswith("$ ")] == ["train-task"]
+    assert made(out) == before
+
+
+def test_within_a_run_a_note_does_not_ask_for_a_flag() -> None:
+    class Notes(Observer):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.said.append(text)
+
+    notes = Notes()
+    _WithinRun(notes).note("what was learned is kept in x: --resume goes on")
+    _WithinRun(notes).note("another")
+    assert notes.said == ["what was learned is kept in x: the same `mascli run` goes on", "another"]
 
 
 def test_other_settings_are_refused_and_overwrite_starts_anew(tmp_path: Path, run: Run) -> None:
@@ -237,7 +266,7 @@ def test_tasks_of_chosen_classes_in_one_folder(colours: Path, tmp_path: Path, ru
     assert result["images"] == [8, 12]
     assert sorted(path.name for path in (tmp_path / "out/data/high/train").iterdir()) == ["c3", "c4", "c5"]
     grid = [method for method in result["methods"] if method["name"] == "l2"]
-    best = max(grid, key=lambda method: float(method["validation_accuracy"]["mean"]))
+    best = max(grid, key=lambda method: (float(method["validation_accuracy"]["mean"]), method["lambda"]))
     assert [method["chosen"] for method in grid] == ["validation" if method is best else None for method in grid]
     assert f"--data {colours / 'photos'}" in err
 
@@ -277,6 +306,11 @@ def test_a_start_that_knows_the_first_task(checkpoints: Path, world: Path, tmp_p
     ]
     (method,) = json.loads(out)["methods"]
     assert [len(row) for row in method["accuracy_matrix"]] == [1, 2]
+    content["methods"] = ["finetune", "si"]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    code, _, err = run("run", tmp_path / "s.yaml", "-o", tmp_path / "other")
+    assert code == 2 and "method si: si needs the first task to be learned" in err and "'flowers'" in err
+    assert not (tmp_path / "other").exists()
     content["tasks"] = [tasks[1], tasks[0]]
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
     code, _, err = run("run", tmp_path / "s.yaml", "-o", tmp_path / "other")

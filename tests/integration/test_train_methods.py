@@ -156,6 +156,7 @@ def test_what_is_collected_is_an_omega_of_the_new_checkpoint(
     values = load_file(path)
     assert values.keys() == set(checkpoint.shared) and all((v >= 0).all() for v in values.values())
     assert any((v > 0).any() for v in values.values())
+    assert not any("collected omega" in line for line in result["warnings"])
     command = ["train-task", out, "--task", "cars", "--data", world / "data/birds/train", "--omega", path]
     code, _, errors = run(*map(str, [*command, "--lambda", "1", "--epochs", "1", "-o", tmp_path / "next.st"]))
     assert code == 0, errors
@@ -163,11 +164,19 @@ def test_what_is_collected_is_an_omega_of_the_new_checkpoint(
     assert code == 2 and "si.omega" in errors
 
 
-def test_a_head_that_learns_alone_collects_nothing(learn: Any, checkpoints: Path, tmp_path: Path) -> None:
+def test_a_head_that_learns_alone_collects_nothing(
+    learn: Any, checkpoints: Path, run: Run, world: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "si.omega"
     flags = ["--omega", checkpoints / "flowers.omega", "--max-drop", "100", "--max-trials", "3"]
-    assert learn("--collect", path, *flags)[1]["lambda"] == "inf"
+    out, result = learn("--collect", path, *flags)
+    assert result["lambda"] == "inf"
     assert all((value == 0).all() for value in load_file(path).values())
+    assert "the collected omega is zero everywhere: shared parameters did not learn" in result["warnings"]
+    command = ["train-task", out, "--task", "cars", "--data", world / "data/birds/train", "--omega", path]
+    command += ["--omega", checkpoints / "flowers.omega", "--lambda", "1", "--require-protection"]
+    code, _, errors = run(*map(str, [*command, "-o", tmp_path / "next.st"]))
+    assert code == 4 and "nothing protects task birds: its importance is zero everywhere" in errors
 
 
 def test_distillation_protects_every_task(learn: Any) -> None:

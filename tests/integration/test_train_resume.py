@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from mascli.files.partial_file import partial_path
 from mascli.training.loop import Learner
+from mascli.workflows import train_task
 
 SAVE_EVERY_STEP = (
     "import mascli.workflows.unfinished as unfinished; unfinished.SECONDS_BETWEEN = 0; "
@@ -93,15 +94,17 @@ def test_killed_and_resumed_it_writes_the_same_bytes(
     same(out, wholes / f"{method}.st")
 
 
-def stopped_after(steps: int, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Run `command` and press Ctrl-C in a step."""
+def stopped_after(
+    steps: int, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT
+) -> tuple[int, str, str]:
+    """Run `command` and press Ctrl-C, or send another signal, in a step."""
     step, count = Learner._step, 0
 
     def interrupted(*arguments: Any) -> float:
         nonlocal count
         count += 1
         if count == steps:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return step(*arguments)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a command that has ended in this process ignores it
@@ -132,6 +135,26 @@ def test_control_c_finishes_the_step_and_keeps_what_was_learned(
     code, _, errors = run(*command, "--resume")
     assert code == 0, errors
     same(out, wholes / f"{method}.st")
+
+
+def test_sigterm_keeps_what_was_learned_and_a_stop_before_the_first_step_says_that_it_is_still_there(
+    run: Run, checkpoints: Path, world: Path, wholes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, "adamw")
+    code, _, errors = stopped_after(3, run, command, monkeypatch, signal.SIGTERM)
+    assert code == 130 and errors.count("--resume goes on") == 1 and errors.endswith("mascli: stopped\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = partial_path(out).read_bytes()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with monkeypatch.context() as patch:
+            patch.setattr(train_task, "learning_data", lambda *_, number=number: signal.raise_signal(number))
+            code, _, errors = run(*command, "--resume")
+        assert code == 130 and errors.count("--resume goes on") == 1 and errors.endswith("mascli: stopped\n")
+        assert partial_path(out).read_bytes() == before and not out.exists()
+    assert run(*command, "--resume")[0] == 0
+    same(out, wholes / "adamw.st")
 
 
 def test_a_kill_after_the_omega_was_written_is_gone_on_from(

@@ -25,7 +25,7 @@ from mascli.reports.inspect_file import inspect_report
 from mascli.reports.merge import merge_report
 from mascli.reports.render import text
 from mascli.reports.report import Facts, Lines, Report, Table, plain
-from mascli.reports.run import run_report, steps_report
+from mascli.reports.run import RunResult, run_report, steps_report
 from mascli.reports.train_task import train_task_report
 
 REPORTS = {
@@ -206,6 +206,9 @@ def test_training_names_what_is_unprotected_and_what_failed() -> None:
     plain_run = replace(results.TRAIN, penalty=None, lambda_=None, free=None, slowed=None, held=None, warnings=())
     assert "none: plain fine-tuning" in shown(train_task_report(plain_run))
     assert train_task_report(plain_run).checks[0].passed
+    beside = shown(train_task_report(replace(plain_run, distill=5.0, temperature=2.0, rehearsed=("base", "cars"))))
+    assert "distillation, weight 5, temperature 2; rehearsal of base, cars" in " ".join(beside.split())
+    assert "plain fine-tuning" not in beside
     frozen = replace(results.TRAIN, lambda_=float("inf"), val_accuracy=None, val_interval=None)
     assert "shared parameters were not trained" in shown(train_task_report(frozen))
     assert "the last epoch is kept" in shown(train_task_report(frozen))
@@ -252,3 +255,16 @@ def test_a_table_without_rows_is_not_shown() -> None:
     report = replace(REPORTS["init"], sections=(Table("epochs", ("a", "b"), ()),))
     assert shown(report) == ""
     assert to_markdown(report) == "# mascli init\n"
+
+
+def test_a_run_shows_times_under_their_own_name_only() -> None:
+    def columns(result: RunResult, *, timed: bool) -> dict[str, tuple[str, ...]]:
+        tables = [section for section in run_report(result, timed=timed).sections if isinstance(section, Table)]
+        return {table.title.partition(" ")[0]: table.columns for table in tables}
+
+    shown = columns(results.RUN, timed=True)
+    assert shown["transfer"][-1] == "took" and shown["after"][-1] == ""  # above the marks
+    assert [name for name, header in shown.items() if "took" in header] == ["transfer"]
+    only = replace(results.RUN, methods=results.RUN.methods[:1])
+    assert "" not in columns(only, timed=True)["after"]
+    assert "took" not in columns(results.RUN, timed=False)["transfer"]

@@ -16,8 +16,8 @@ from mascli.errors import NumericsError
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
 from mascli.training.batches import Batch
-from mascli.training.diagnosis import learning_problems, silent_layers
-from mascli.training.history import Learned, Validation
+from mascli.training.diagnosis import generalising_problem, head_problem, learning_problems, silent_layers
+from mascli.training.history import Epoch, Learned, Validation
 from mascli.training.loop import Learner, tasks_loss
 from mascli.training.penalty import make_penalty
 from mascli.training.recipe import Recipe
@@ -297,6 +297,27 @@ def test_failed_learning_is_named() -> None:
     assert learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=60.0) == ()
     (line,) = learning_problems(0.1, 2, ("features.relu",), held=0.0, lowest_accuracy=99.0)
     assert "features.relu" in line and "--lambda" not in line
+    (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=50.0, searched=True)
+    assert "--max-drop" in line and "--lambda" not in line
+
+
+def test_images_known_by_heart_are_named() -> None:
+    (line,) = generalising_problem(0.001, 2, 50.0, (40.0, 60.0))
+    assert "overfitting" in line and "BatchNorm" in line
+    assert generalising_problem(0.3, 2, 50.0, (40.0, 60.0)) == ()
+    assert generalising_problem(0.001, 2, 62.0, (52.0, 71.0)) == ()
+    assert generalising_problem(0.001, 2, 100.0, (34.2, 100.0)) == ()  # two images, both right
+
+
+def test_a_head_that_was_better_than_what_was_kept_is_named() -> None:
+    def learned(head: float | None, main: float) -> Learned:
+        before = None if head is None else Validation(head, 1.0)
+        return Learned((Epoch("head", 1, 1.0, before), Epoch("main", 1, 1.0, Validation(main, 1.0))), 1)
+
+    (line,) = head_problem(learned(90.0, 80.0), 20)
+    assert line.startswith("head epoch 1 was better (90.00 %) than what was kept (80.00 %)") and "--lr" in line
+    assert head_problem(learned(85.0, 80.0), 20) == ()  # one image
+    assert head_problem(learned(None, 80.0), 20) == head_problem(learned(70.0, 80.0), 20) == ()
 
 
 def test_a_layer_without_an_active_unit_is_found() -> None:

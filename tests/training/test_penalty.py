@@ -251,3 +251,12 @@ def test_shares_count_parameters_by_the_strength_of_their_pull() -> None:
     got = shares(pulls, unpulled=5)
     assert (got.free, got.slowed, got.held) == pytest.approx((0.7, 0.2, 0.1))
     assert shares([]).free == 0.0 and math.isfinite(shares([]).held)
+
+
+def test_the_loss_form_refuses_a_lambda_whose_squares_adamw_cannot_hold() -> None:
+    recipe, zeros, omega = replace(SGD, optimizer="adamw", momentum=0.0), torch.zeros(2), torch.tensor([1.0, 5.0])
+    make_penalty("loss", recipe, [zeros], [zeros], [omega], 0.99e14)
+    with pytest.raises(UsageError, match=r"holds nothing .* at most 1e\+14; use --penalty decoupled") as caught:
+        make_penalty("loss", recipe, [zeros], [zeros], [omega], 1.01e14)
+    assert "\n" not in str(caught.value)
+    make_penalty("decoupled", recipe, [zeros], [zeros], [omega], 1e30)

@@ -261,3 +261,21 @@ def test_what_does_not_belong_together_is_one_line_and_writes_nothing(name: str,
     lines = [line for line in err.splitlines() if line.startswith("mascli: ")]
     assert got == code and len(lines) == 1 and message in lines[0] and not out, err
     assert sorted(Path().iterdir()) == before
+
+
+def test_the_same_file_twice_is_refused(run: Run) -> None:
+    Path("link.st").symlink_to("b.st")
+    for words in (("b.st", "c.st", "b.st"), ("b.st", "./b.st"), ("b.st", "link.st")):
+        code, _, err = run("average", *words, "-o", "out.st")
+        assert code == 2 and "is given twice" in err and "--weights" in err and not Path("out.st").exists()
+        assert len(err.splitlines()) <= 2, err
+
+
+def test_a_baseline_that_is_no_ancestor_is_told(run: Run) -> None:
+    write_images(Path("set"), {"x": 1, "y": 2}, 2)
+    for baseline, told in (("other.st", True), ("base.st", False), ("b.st", False)):
+        code, out, err = run("evaluate", "b.st", "--baseline", baseline, "--data", "a=set", "--format", "json")
+        assert code == 0, err
+        note = f"{baseline} is no ancestor of b.st: the difference is not forgetting"
+        assert (note in " ".join(err.split())) == told
+        assert json.loads(out)["notes"] == ([f"--baseline {note}"] if told else [])

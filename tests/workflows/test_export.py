@@ -252,6 +252,22 @@ def test_a_network_of_the_users_own_goes_with_the_number_of_classes_it_must_have
         torch.testing.assert_close(loaded(result)(images(2, 12)), expected)
 
 
+@pytest.mark.parametrize("name", ["num_classes", "n_classes"])
+def test_the_number_of_classes_is_given_to_a_factory_that_takes_it(
+    name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [".", *sys.path])
+    Path(f"nets_{name}.py").write_text(NETWORK.replace("outputs", name))
+    model = f"python:nets_{name}:small"
+    assert run("init", "--model", model, "--image-size", "12", "-o", "start.st")[0] == 0
+    with_task("start.st", "pets.st")
+    result = exported(run, "pets.st", "-o", "out.safetensors", "--trust-model-code")
+    assert result["python"][2] == f"model = small({name}=4).eval()"
+    with torch.inference_mode():
+        expected = opened("pets.st").model(images(2, 12), ("pets",))[0]
+        torch.testing.assert_close(loaded(result)(images(2, 12)), expected)
+
+
 @pytest.mark.parametrize("name", ["out.safetensors", "out.pth"])
 def test_the_same_checkpoint_gives_the_same_bytes(name: str, run: Run) -> None:
     fresh("mascli:convnet", 12, "width=4", "norm=true")

@@ -12,6 +12,7 @@ import stored
 
 from mascli.config import InspectConfig
 from mascli.errors import CheckpointError
+from mascli.files.partial_file import partial_path, write_partial
 from mascli.files.records_json import checkpoint_metadata
 from mascli.files.tensor_file import Source, array_source, write_tensor_file
 from mascli.reports.inspect_file import LayerShapes
@@ -67,3 +68,10 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
 def test_no_torch_is_loaded() -> None:
     code = "import sys, mascli.workflows.inspect_file, mascli.workflows.merge; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unfinished_work_says_how_to_go_on(tmp_path: Path) -> None:
+    path = partial_path(tmp_path / "x.st")
+    write_partial(path, {"a": array_source(np.zeros(2, np.float32))}, {"epoch": 1})
+    with pytest.raises(CheckpointError, match=r"x.st.partial is unfinished work .*--resume goes on"):
+        inspect_file(InspectConfig(file=path))

@@ -82,7 +82,7 @@ def test_another_setting_is_told(step: Step, fields: dict[str, Any], what: str) 
     carry_out(step)
     other = changed(step, **fields)
     assert steps_of(step).done(other) is None
-    assert steps_of(step).changes(other) == [what]
+    assert steps_of(step).changes(other) == [f"another {what}"]
     with pytest.raises(UsageError, match=f"another {what}.*--overwrite"):
         check_unchanged(steps_of(step), (other,))
     check_unchanged(steps_of(step), (step,))
@@ -100,12 +100,48 @@ def test_another_input_is_told(step: Step, tmp_path: Path) -> None:
     pixels = image.read_bytes()
     (tmp_path / "old.omega").write_bytes(b"newer")
     image.write_bytes(pixels + b"x")
-    assert steps_of(step).changes(step) == ["data", "omega.0"]
+    assert steps_of(step).changes(step) == ["another omega.0", f"other images in {tmp_path / 'photos'}"]
     image.write_bytes(pixels)
     (tmp_path / "old.omega").write_bytes(b"old.omega")
     assert steps_of(step).done(step) is not None
     image.rename(image.with_name("other.png"))
-    assert steps_of(step).changes(step) == ["data"]
+    assert steps_of(step).changes(step) == [f"other images in {tmp_path / 'photos'}"]
+    with pytest.raises(UsageError, match=r"was done with other images in .*photos; choose another folder"):
+        check_unchanged(steps_of(step), (step,))
+
+
+def test_a_damaged_file_of_a_step_is_made_again_and_is_no_change_of_the_next(step: Step, tmp_path: Path) -> None:
+    out = step.config.out
+    assert out is not None
+    test = EvaluateConfig(checkpoint=out, data=(f"birds={tmp_path / 'photos'}",))
+    following = Step("seed-0/birds.evaluate", test)
+    carry_out(step)
+    steps = steps_of(step)
+    steps.finish(following, steps.begin(following), {"tasks": []}, 1.0)
+    out.write_bytes(b"damaged")
+    assert steps_of(step).done(step) is None and steps_of(step).done(following) is None
+    check_unchanged(steps_of(step), (step, following))
+    with pytest.raises(UsageError, match="another checkpoint"):  # where no step is known to have made it
+        check_unchanged(steps_of(step), (following,))
+    carry_out(step)
+    assert steps_of(step).done(following) is not None
+    out.unlink()
+    steps = steps_of(step)
+    begun = steps.begin(step)
+    check_unchanged(steps_of(step), (step, following))  # stopped within
+    out.write_bytes(b"by another machine")
+    steps.finish(step, begun, {}, 1.0)
+    check_unchanged(steps_of(step), (step, following))  # and stopped before what follows
+    assert steps_of(step).done(following) is None
+    other = changed(step, out=tmp_path / "out/seed-0/other.st")
+    another = Step("seed-0/other.train-task", other.config)
+    steps = steps_of(step)
+    begun = steps.begin(another)
+    (tmp_path / "out/seed-0/other.st").write_bytes(b"of another task")
+    steps.finish(another, begun, {}, 1.0)
+    moved = Step(following.name, replace(test, checkpoint=tmp_path / "out/seed-0/other.st"))
+    with pytest.raises(UsageError, match="another checkpoint"):  # the order of tasks has changed
+        check_unchanged(steps_of(step), (step, another, moved))
 
 
 def test_an_input_that_is_yet_to_be_made_is_no_change(step: Step, tmp_path: Path) -> None:
