@@ -22,8 +22,8 @@ images alone (`--max-drop 2`).
   momentum 0.9, the same learning rate for all that learns, number of epochs and batch size. λ is one of several powers
   of ten, the same ones for a method here and its counterpart elsewhere. † marks a best λ at the edge of its grid:
   there may be a better one beyond.
-- Grids and settings come from pilot runs of seed 0 that looked at test accuracy. The perceptron of permuted digits was made
-  larger (from 128-128 to 512-512) after one, where `auto` was far below the best λ (80.6 against 91.9 %).
+- Grids and settings come from pilot runs of seed 0 that looked at test accuracy. The perceptron of permuted digits was
+  made larger (from 128-128 to 512-512) after one, where `auto` was far below the best λ (80.6 against 91.9 %).
 - The validation images are left out of training for all. `mascli` keeps the epoch that does best on them; Avalanche
   {avalanche} keeps the last one.
 - Avalanche's strategies run as they come, defects included ([differences.md](differences.md)), but for what stops them:
