@@ -15,7 +15,7 @@ from torch import Tensor
 from mascli.importance.graph import Graph
 from mascli.importance.images import Images
 from mascli.importance.objective import Measure, squared_l2
-from mascli.importance.passes import Collected, Surprise, backward, planned_graph
+from mascli.importance.passes import Collected, Surprise, backward, in_parts, planned_graph
 from mascli.importance.plan import Plan
 from mascli.importance.reduction import Reduction
 from mascli.importance.reference import with_company
@@ -37,17 +37,13 @@ def each_output_sums(
     """
     parameters = model.shared_parameters()
     size = max(1, SQUARES // max(1, sum(parameter.numel() for parameter in parameters.values())))
-    sums: dict[str, Tensor] = {}
-    norms = []
-    for chunk in images.split(size):
-        if plan.fallback or len(chunk) == 1:
-            found, norm = reference_each_output(model, chunk, tasks, measure)
-        else:
-            found, norm = _chunk_sums(plan, model, chunk, tasks, measure)
-        for name, part in found.items():
-            sums[name] = sums[name].add_(part) if name in sums else part
-        norms.append(norm)
-    return sums, torch.cat(norms)
+
+    def part_sums(part: Images) -> tuple[dict[str, Tensor], Tensor]:
+        if plan.fallback or len(part) == 1:
+            return reference_each_output(model, part, tasks, measure)
+        return _chunk_sums(plan, model, part, tasks, measure)
+
+    return in_parts(images, size, part_sums)
 
 
 def reference_each_output(

@@ -38,17 +38,27 @@ def batch_sums(
     """
     if plan.fallback:  # the one-image pass gives every parameter at once
         return reference_sums(model, images, tasks, measure)
-    sums: dict[str, Tensor] = {}
-    norms = []
-    for part in images.split(plan.pass_size or len(images)):
+
+    def part_sums(part: Images) -> tuple[dict[str, Tensor], Tensor]:
         if len(part) == 1:
-            found, norm = reference_sums(model, part, tasks, measure)
-        else:
-            found, norm = rule_sums(plan, model, part, tasks, measure)
-        for name, values in found.items():
-            sums[name] = sums[name].add_(values) if name in sums else values
-        norms.append(norm)
-    return sums, torch.cat(norms)
+            return reference_sums(model, part, tasks, measure)
+        return rule_sums(plan, model, part, tasks, measure)
+
+    return in_parts(images, plan.pass_size or len(images), part_sums)
+
+
+def in_parts(
+    images: Images, size: int, part_sums: Callable[[Images], tuple[dict[str, Tensor], Tensor]]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What `part_sums` gives for parts of at most `size` images: the sums added up, the values of all images [N]."""
+    sums: dict[str, Tensor] = {}
+    values = []
+    for part in images.split(size):
+        found, norms = part_sums(part)
+        for name, total in found.items():
+            sums[name] = sums[name].add_(total) if name in sums else total
+        values.append(norms)
+    return sums, torch.cat(values)
 
 
 def rule_sums(

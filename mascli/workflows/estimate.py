@@ -21,6 +21,7 @@ from mascli.data.order import seeded_order
 from mascli.errors import CheckpointError, printable
 from mascli.files.binding import uncovered_tasks
 from mascli.files.omega_file import write_omega
+from mascli.files.partial_file import partial_path
 from mascli.files.records_json import canonical_json
 from mascli.files.tensor_file import read_array, read_header
 from mascli.files.tensors import to_source
@@ -42,12 +43,18 @@ from mascli.workflows.estimate_run import ImageSource, measure_images
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
 from mascli.workflows.measuring import Measured, settled_measure
 from mascli.workflows.settled import check_task
+from mascli.workflows.stopping import telling_what_is_kept
 from mascli.workflows.unfinished_estimate import Position, UnfinishedEstimate
 
 
 def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     """Measure how much the model's answers depend on each parameter, and write the omega."""
     assert config.out is not None  # preflight
+    with telling_what_is_kept(partial_path(config.out), observer):
+        return _estimate(config, config.out, observer)
+
+
+def _estimate(config: EstimateConfig, out: Path, observer: Observer) -> EstimateResult:
     started = time.monotonic()
     device = chosen_device(config.device)
     with observer.phase(f"opening {printable(config.checkpoint)}"):
@@ -62,7 +69,7 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
     if (note := measured.note()) is not None:
         observer.note(note)
     source = _source(config, opened, tasks, measured, files, device, observer)
-    unfinished = UnfinishedEstimate(config.out, _settings(config, opened, tasks, measured, source))
+    unfinished = UnfinishedEstimate(out, _settings(config, opened, tasks, measured, source))
     verified = _verified(config, opened, tasks, measured, source, observer)
 
     with ExitStack() as context:
@@ -87,7 +94,7 @@ def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:
         (_contribution(opened, tasks, found, position),),
         reliability=found.reliability,
     )
-    with observer.phase(f"writing {printable(config.out)}"):
+    with observer.phase(f"writing {printable(out)}"):
         written = _write(config, record, found, previous, observer)
     unfinished.remove()
     result = _result(config, written, found, measured, source, position, opened, seconds, verified)

@@ -21,7 +21,7 @@ from mascli.records import Preprocessing
 from mascli.reports.estimate import ways_text
 from mascli.reports.numbers import plural
 from mascli.workflows.measuring import Given
-from mascli.workflows.stopping import asked_to_stop, telling_what_is_kept
+from mascli.workflows.stopping import asked_to_stop
 from mascli.workflows.unfinished_estimate import Position, UnfinishedEstimate
 
 
@@ -84,18 +84,6 @@ def measure_images(
     Args:
         until: the reliability at which to stop before all images are seen.
     """
-    with telling_what_is_kept(unfinished.path, observer):
-        return _measure(source, estimator, unfinished, resume, until, observer)
-
-
-def _measure(
-    source: ImageSource,
-    estimator: Estimator,
-    unfinished: UnfinishedEstimate,
-    resume: bool,
-    until: float | None,
-    observer: Observer,
-) -> tuple[Estimate, Position]:
     places = {file: place for place, file in enumerate(source.order)}
     with observer.phase("planning"):
         estimator.prepare(source.first(source.batch_size))

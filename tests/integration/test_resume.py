@@ -74,15 +74,17 @@ def test_killed_and_resumed_it_writes_the_same_bytes(
     assert not partial_path(out).exists()
 
 
-def stopped_after(batches: int, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Run `command` and press Ctrl-C while it measures the batch after so many."""
+def stopped_after(
+    batches: int, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch, by: signal.Signals = signal.SIGINT
+) -> tuple[int, str, str]:
+    """Run `command` and send it `by` (Ctrl-C) while it measures the batch after so many."""
     add, count = Estimator.add, 0
 
     def interrupted(self: Estimator, images: object) -> None:
         nonlocal count
         count += 1
         if count == batches:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(by)
         add(self, images)  # type: ignore[arg-type]
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a command that has ended in this process ignores it
@@ -91,11 +93,18 @@ def stopped_after(batches: int, run: Run, command: list[str], monkeypatch: pytes
         return run(*command)
 
 
-def test_control_c_finishes_the_batch_and_keeps_the_sums(
-    run: Run, checkpoints: Path, photos: Path, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=lambda by: by.name)
+def test_a_stop_finishes_the_batch_and_keeps_the_sums(
+    by: signal.Signals,
+    run: Run,
+    checkpoints: Path,
+    photos: Path,
+    whole: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "omega"
-    code, _, errors = stopped_after(5, run, words(checkpoints, photos, out), monkeypatch)
+    code, _, errors = stopped_after(5, run, words(checkpoints, photos, out), monkeypatch, by)
     assert code == 130 and not out.exists() and partial_path(out).exists()
     assert "--resume" in errors
     code, _, errors = run(*words(checkpoints, photos, out))
