@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-# Reports hold durations; a write that was cut off leaves a file of its own behind.
-_NOT_COMPARED = (".json", ".csv", ".md", ".part")
+# Reports hold durations.
+_NOT_COMPARED = (".json", ".csv", ".md")
 
 START = (
     "import mascli.workflows.unfinished as unfinished; unfinished.SECONDS_BETWEEN = {seconds}; "

@@ -1,13 +1,16 @@
 """Writes a file completely or not at all.
 
 The bytes go into a temporary file beside the target, are flushed to the disk, and only then get the
-target's name. Killed at any moment, the target is what it was or what it should be.
+target's name. Killed at any moment, the target is what it was or what it should be. The temporary
+file is locked while it is written: one that nobody has locked was left by a writer that was killed,
+and the next writer in that folder removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -17,6 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mascli.errors import UsageError, printable
+
+TEMPORARY = ".mascli-*.part"
 
 # A file system that has no hard links says one of these.
 NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
@@ -55,20 +60,29 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     if problem:
         raise UsageError(problem)
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".mascli-{secrets.token_hex(8)}.part")
+    remove_abandoned(target.parent)
+    temporary = target.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
     try:
-        with open(temporary, "xb") as file:
+        with _locked(temporary) as file:
             yield file
             file.flush()
             if overwrite and target.exists():
                 os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
             os.fsync(file.fileno())
-        _publish(temporary, target, overwrite)
+            _publish(temporary, target, overwrite)
     except OSError as error:
         raise UsageError(f"{printable(path)} cannot be written: {_reason(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
     _flush_folder(target.parent)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose writers were killed; what cannot be removed stays."""
+    for path in folder.glob(TEMPORARY):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, overwrite: bool) -> None:
@@ -79,6 +93,17 @@ def write_text(path: Path, text: str, *, overwrite: bool) -> None:
     """
     with replacing(path, overwrite=overwrite) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _locked(path: Path) -> BinaryIO:
+    """A new file at `path`, locked for as long as it is open, where the file system has locks."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb")
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another writer took it for abandoned, in the moment before it was locked
 
 
 def _folder_problem(path: Path) -> str | None:

@@ -23,7 +23,7 @@ from mascli.config.sequence import TaskSequence
 from mascli.data.chosen_classes import link_classes
 from mascli.data.kept_images import keeping_images
 from mascli.data.samples.digits import write_digit_tasks
-from mascli.files.atomic import write_text
+from mascli.files.atomic import remove_abandoned, write_text
 from mascli.observer import Observer
 from mascli.reports.evaluate import EvaluateResult
 from mascli.reports.export import to_csv, to_json
@@ -53,6 +53,8 @@ COMMANDS: dict[type[Common], Command] = {
 def run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunResult:
     """Carry out every step that is not done yet, and write what came out to result.json and result.csv."""
     folder = prepared_folder(config, sequence)
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        remove_abandoned(place)
     plan = plan_of(config, sequence)
     steps = Steps(folder / "steps", Content())
     check_unchanged(steps, plan.steps)

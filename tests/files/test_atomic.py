@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -52,6 +54,43 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path: Path) -> 
     assert rest.endswith(".part")
     write_text(tmp_path / "new", "now", overwrite=False)
     assert (tmp_path / "new").read_text() == "now"
+    assert names(tmp_path) == ["new"]
+
+
+def test_what_others_still_write_is_left_alone(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a", overwrite=False) as first:
+        first.write(b"half")
+        with replacing(tmp_path / "b", overwrite=False) as second:
+            second.write(b"whole")
+            assert len(names(tmp_path)) == 2
+        first.write(b" and half")
+    assert names(tmp_path) == ["a", "b"]
+    assert (tmp_path / "a").read_bytes() == b"half and half"
+
+
+def test_a_file_taken_for_abandoned_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, calls = fcntl.flock, []
+
+    def lock_late(file: IO[bytes], how: int) -> None:
+        if not calls:
+            Path(file.name).unlink()
+        calls.append(how)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    write_text(tmp_path / "x", "text", overwrite=False)
+    assert calls == [fcntl.LOCK_EX] * 2
+    assert (tmp_path / "x").read_text() == "text"
+
+
+def test_file_systems_without_locks_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / ".mascli-0.part").write_text("perhaps still written")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_text(tmp_path / "x", "text", overwrite=False)
+    assert names(tmp_path) == [".mascli-0.part", "x"]
 
 
 def test_a_killed_writer_leaves_the_old_file_whole(tmp_path: Path) -> None:

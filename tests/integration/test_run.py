@@ -104,6 +104,7 @@ def test_every_command_that_is_shown_works_as_shown(tmp_path: Path, run: Run, mo
 def test_what_is_done_is_not_done_again(whole: Path, run: Run) -> None:
     before = made(whole)
     (file,) = whole.parent.glob("*.yaml")
+    (whole / "seed-0/si/.mascli-0.part").write_bytes(b"left by a kill")
     code, out, err = run("run", file, "-o", whole, "--format", "json")
     assert code == 0 and "$ " not in err
     assert made(whole) == before
