@@ -61,7 +61,7 @@ from mascli.observer import Observer
 from mascli.records import Preprocessing
 from mascli.training.loop import Recipe, learn
 from mascli.training.penalty import DecoupledPenalty, effective_rate
-from mascli.workflows.learning_data import derived_seed
+from mascli.workflows.learning.task_data import derived_seed
 from mascli.workflows.loading import open_checkpoint, start_checkpoint
 
 Omega = dict[str, Tensor]

@@ -38,7 +38,7 @@ from mascli.files.tensor_file import read_array, read_header
 from mascli.importance.reliability import spearman
 from mascli.observer import Observer
 from mascli.workflows.run import run
-from mascli.workflows.run_checks import check_run, plan_of
+from mascli.workflows.sequences.run_checks import check_run, plan_of
 
 MEASURES = ("linear", "quadratic", "relative", "way")
 GRID = [0.0, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0]

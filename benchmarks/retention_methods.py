@@ -24,9 +24,9 @@ from mascli.files.tensors import read_tensors, to_source
 from mascli.observer import Observer
 from mascli.reports.run import RunResult
 from mascli.workflows.run import COMMANDS, prepared_folder, run
-from mascli.workflows.run_checks import check_run, plan_of
-from mascli.workflows.run_result import run_result
-from mascli.workflows.run_steps import Record
+from mascli.workflows.sequences.done_steps import Record
+from mascli.workflows.sequences.run_checks import check_run, plan_of
+from mascli.workflows.sequences.run_result import run_result
 
 # The family of strengths of each method; None takes none. Those of AUTO have an omega to find lambda for.
 OURS = {

@@ -50,8 +50,8 @@ TORCH_FREE = [
     "mascli.workflows.inspect_file",
     "mascli.workflows.merge",
     "mascli.workflows.preflight",
-    "mascli.workflows.run_checks",
-    "mascli.workflows.run_result",
+    "mascli.workflows.sequences.run_checks",
+    "mascli.workflows.sequences.run_result",
     *(f"mascli.{room}.{command}" for room in ("cli", "reports") for command in COMMANDS),
 ]
 

@@ -11,7 +11,7 @@ from mascli.config import EstimateConfig, resolve
 from mascli.config.methods import Chosen, chosen
 from mascli.config.yaml_file import to_yaml
 from mascli.errors import DataError, UsageError
-from mascli.workflows.given_labels import check_classes, labels_by_folder
+from mascli.workflows.estimating.given_labels import check_classes, labels_by_folder
 
 ENOUGH = {"checkpoint": "a", "data": "d"}
 

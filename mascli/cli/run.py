@@ -9,12 +9,12 @@ from mascli.reports.report import Report
 
 def run(config: RunConfig, observer: Observer) -> Report:
     """Learn a whole sequence of tasks, by one or several methods."""
-    from mascli.workflows.run_checks import check_run
+    from mascli.workflows.sequences.run_checks import check_run
 
     sequence = check_run(config)
     if config.dry_run:
         from mascli.reports.run import steps_report
-        from mascli.workflows.run_checks import planned_steps
+        from mascli.workflows.sequences.run_checks import planned_steps
 
         return steps_report(planned_steps(config, sequence))
     from mascli.reports.run import run_report

@@ -9,7 +9,7 @@ from mascli.config import EvaluateConfig
 from mascli.data.folders import LabelledFolder, labelled_folder, task_folders
 from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
 from mascli.records import TASK_NAME
-from mascli.workflows.settled import check_task
+from mascli.workflows.estimating.settled import check_task
 
 
 def training_folder(path: Path) -> LabelledFolder:

@@ -18,9 +18,9 @@ from mascli.observer import Observer
 from mascli.reports.demo import DemoResult, MethodResult
 from mascli.workflows.preflight import DEMO_MARK
 from mascli.workflows.run import carry_out
-from mascli.workflows.run_result import run_result
-from mascli.workflows.run_steps import Content, Steps, forget_all
-from mascli.workflows.sequence import plan
+from mascli.workflows.sequences.done_steps import Content, Steps, forget_all
+from mascli.workflows.sequences.run_result import run_result
+from mascli.workflows.sequences.sequence_steps import plan
 
 MODEL = {"model": "mascli:mlp", "model_arg": ("hidden=64-64",), "image_size": (8,), "channels": 1}
 TRAINING = {"lr": 0.05, "head_lr": 0.05, "epochs": 20, "val_split": 0.0}  # 240 images a task: none to spare

@@ -39,12 +39,12 @@ from mascli.records import Contribution, OmegaRecord
 from mascli.reports.estimate import EstimateResult, LayerRow, VerifiedFacts
 from mascli.reports.numbers import correlation, plural
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
-from mascli.workflows.estimate_run import ImageSource, measure_images
+from mascli.workflows.estimating.estimate_run import ImageSource, measure_images
+from mascli.workflows.estimating.measuring import Measured, settled_measure
+from mascli.workflows.estimating.settled import check_task
+from mascli.workflows.estimating.unfinished_estimate import Position, UnfinishedEstimate
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
-from mascli.workflows.measuring import Measured, settled_measure
-from mascli.workflows.settled import check_task
 from mascli.workflows.stopping import telling_what_is_kept
-from mascli.workflows.unfinished_estimate import Position, UnfinishedEstimate
 
 
 def estimate(config: EstimateConfig, observer: Observer) -> EstimateResult:

@@ -18,7 +18,7 @@ from mascli.observer import Observer
 from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
 from mascli.reports.numbers import plural
 from mascli.workflows.chosen_folders import evaluation_folders
-from mascli.workflows.learning_data import read_folder
+from mascli.workflows.learning.task_data import read_folder
 from mascli.workflows.loading import Opened, chosen_device, open_checkpoint
 
 # A gate is decided by the number that is shown.

@@ -13,8 +13,8 @@ from mascli.models.plain import Plain, plain_state, python_lines
 from mascli.observer import Observer
 from mascli.records import Task
 from mascli.reports.export_task import ExportResult
+from mascli.workflows.estimating.settled import check_task
 from mascli.workflows.loading import Opened, chosen_device, current_shared_sha256, open_checkpoint
-from mascli.workflows.settled import check_task
 
 
 def export(config: ExportConfig, observer: Observer) -> ExportResult:

@@ -24,7 +24,7 @@ from mascli.models.zoo import build_network, usual_preprocessing
 from mascli.observer import Observer
 from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task
 from mascli.reports.numbers import plural
-from mascli.workflows.settled import settled_preprocessing
+from mascli.workflows.estimating.settled import settled_preprocessing
 
 
 @dataclass

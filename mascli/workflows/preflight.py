@@ -32,8 +32,8 @@ from mascli.files.tensor_file import Header, output_problem, read_header
 from mascli.models.spec import check_model_spec, parse_model_spec
 from mascli.records import CheckpointRecord, task_name_problem
 from mascli.workflows.chosen_folders import data_arguments, evaluation_folders, training_folder
-from mascli.workflows.given_labels import check_classes, labels_by_folder
-from mascli.workflows.settled import check_task, settled_preprocessing, task_names
+from mascli.workflows.estimating.given_labels import check_classes, labels_by_folder
+from mascli.workflows.estimating.settled import check_task, settled_preprocessing, task_names
 
 # A file that marks a folder as one that a demo has made.
 DEMO_MARK = ".mascli-demo"

@@ -34,10 +34,10 @@ from mascli.workflows.evaluate import evaluate
 from mascli.workflows.init import init
 from mascli.workflows.merge import merge
 from mascli.workflows.preflight import check_estimate, check_evaluate, check_init, check_merge, check_train_task
-from mascli.workflows.run_checks import RUN_MARK, class_sources, plan_of
-from mascli.workflows.run_result import run_result
-from mascli.workflows.run_steps import Content, Record, Steps, check_unchanged, forget_all, with_resume
-from mascli.workflows.sequence import Step
+from mascli.workflows.sequences.done_steps import Content, Record, Steps, check_unchanged, forget_all, with_resume
+from mascli.workflows.sequences.run_checks import RUN_MARK, class_sources, plan_of
+from mascli.workflows.sequences.run_result import run_result
+from mascli.workflows.sequences.sequence_steps import Step
 from mascli.workflows.train_task import train_task
 
 Command = tuple[Callable[[Any], None], Callable[[Any, Observer], Any]]

@@ -16,9 +16,14 @@ from mascli.observer import Observer
 from mascli.records import Step, Task
 from mascli.reports.train_task import TrainResult
 from mascli.training.lambda_search import Trial
-from mascli.workflows.collected import write_collected
-from mascli.workflows.lambda_trials import search_lambda
-from mascli.workflows.learning_data import LearningData, derived_seed, learning_data
+from mascli.workflows.learning.collected import write_collected
+from mascli.workflows.learning.lambda_trials import search_lambda
+from mascli.workflows.learning.progress import TrainingProgress
+from mascli.workflows.learning.protection import Protection, protection
+from mascli.workflows.learning.settings import resolved_recipe, settings_of, unfinished_settings
+from mascli.workflows.learning.task_data import LearningData, derived_seed, learning_data
+from mascli.workflows.learning.task_training import TaskTraining, Trained
+from mascli.workflows.learning.train_result import drift_facts, result_of, search_facts
 from mascli.workflows.loading import (
     Opened,
     chosen_device,
@@ -28,12 +33,7 @@ from mascli.workflows.loading import (
     separate_batchnorm,
 )
 from mascli.workflows.preflight import replaces
-from mascli.workflows.protection import Protection, protection
 from mascli.workflows.stopping import asked_to_stop, telling_what_is_kept
-from mascli.workflows.task_training import TaskTraining, Trained
-from mascli.workflows.train_result import drift_facts, result_of, search_facts
-from mascli.workflows.training_progress import TrainingProgress
-from mascli.workflows.training_settings import resolved_recipe, settings_of, unfinished_settings
 from mascli.workflows.unfinished import Unfinished
 
 

@@ -18,8 +18,8 @@ from mascli.evaluation.metrics import (
     mean_interval,
 )
 from mascli.reports.run import Figure, MethodRun, RunResult, SeedResult
-from mascli.workflows.run_steps import Record
-from mascli.workflows.sequence import Plan, Variant
+from mascli.workflows.sequences.done_steps import Record
+from mascli.workflows.sequences.sequence_steps import Plan, Variant
 
 Rows = tuple[tuple[float, ...], ...]
 Records = Mapping[str, Record]

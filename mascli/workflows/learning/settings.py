@@ -9,10 +9,10 @@ from typing import Any
 from mascli.config import TrainTaskConfig, wants_search
 from mascli.files.tensors import shared_sha256
 from mascli.training.recipe import Recipe
-from mascli.workflows.learning_data import LearningData
+from mascli.workflows.estimating.settled import learning_rate
+from mascli.workflows.learning.protection import Protection
+from mascli.workflows.learning.task_data import LearningData
 from mascli.workflows.loading import Opened
-from mascli.workflows.protection import Protection
-from mascli.workflows.settled import learning_rate
 
 
 def resolved_recipe(config: TrainTaskConfig, *, has_tasks: bool, own_batchnorm: bool) -> Recipe:

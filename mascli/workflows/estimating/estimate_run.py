@@ -20,9 +20,9 @@ from mascli.observer import Observer
 from mascli.records import Preprocessing
 from mascli.reports.estimate import ways_text
 from mascli.reports.numbers import plural
-from mascli.workflows.measuring import Given
+from mascli.workflows.estimating.measuring import Given
+from mascli.workflows.estimating.unfinished_estimate import Position, UnfinishedEstimate
 from mascli.workflows.stopping import asked_to_stop
-from mascli.workflows.unfinished_estimate import Position, UnfinishedEstimate
 
 
 class ImageSource:

@@ -16,7 +16,7 @@ from mascli.models.heads import MultiHeadModel, evaluating
 from mascli.records import Contribution, OmegaRecord
 from mascli.training.regularizer import Regularizer
 from mascli.training.synaptic_intelligence import PathIntegral
-from mascli.workflows.learning_data import LearningData
+from mascli.workflows.learning.task_data import LearningData
 from mascli.workflows.loading import Opened
 
 

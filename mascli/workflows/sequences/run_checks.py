@@ -18,8 +18,8 @@ from mascli.files.tensor_file import output_problem, read_header
 from mascli.models.spec import parse_model_spec
 from mascli.reports.run import PlannedSteps, StepRow
 from mascli.workflows.chosen_folders import training_folder
-from mascli.workflows.run_steps import Content, Steps, with_resume
-from mascli.workflows.sequence import Plan, placed, plan
+from mascli.workflows.sequences.done_steps import Content, Steps, with_resume
+from mascli.workflows.sequences.sequence_steps import Plan, placed, plan
 
 # A file that marks a folder as one that `mascli run` has made.
 RUN_MARK = ".mascli-run"

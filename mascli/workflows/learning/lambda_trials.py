@@ -21,8 +21,8 @@ from mascli.training.optimizers import effective_rate
 from mascli.training.penalty import Shares
 from mascli.training.state import copies
 from mascli.typed import build
-from mascli.workflows.task_training import TaskTraining, Trained
-from mascli.workflows.training_progress import TrainingProgress
+from mascli.workflows.learning.progress import TrainingProgress
+from mascli.workflows.learning.task_training import TaskTraining, Trained
 
 
 @dataclass(frozen=True)

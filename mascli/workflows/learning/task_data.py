@@ -23,7 +23,7 @@ from mascli.observer import Observer
 from mascli.records import Preprocessing, Task
 from mascli.training.history import Validation
 from mascli.workflows.chosen_folders import training_folder
-from mascli.workflows.training_batches import ImageBatches, Source
+from mascli.workflows.learning.task_batches import ImageBatches, Source
 
 
 @dataclass(frozen=True)

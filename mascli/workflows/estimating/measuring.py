@@ -17,7 +17,7 @@ from mascli.importance.local import activations
 from mascli.importance.methods import measure_named
 from mascli.importance.objective import Measure
 from mascli.importance.plan import Plan
-from mascli.workflows.given_labels import check_classes, labels_by_folder
+from mascli.workflows.estimating.given_labels import check_classes, labels_by_folder
 from mascli.workflows.loading import Opened
 
 # What an objective needs of each image beside its pixels, for a decoded batch (see `Images.given`).

@@ -19,8 +19,8 @@ from mascli.training.drift import Drift, predicted_drift
 from mascli.training.optimizers import effective_rate
 from mascli.training.penalty import Penalty, Shares, make_penalty, scaled, shares
 from mascli.training.recipe import Recipe
-from mascli.workflows.anchors import chosen_anchors
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
+from mascli.workflows.learning.anchors import chosen_anchors
 from mascli.workflows.loading import Opened
 
 

@@ -13,8 +13,16 @@ from commands import write_images
 from mascli.config import UNIFORM, EvaluateConfig, MergeConfig, TrainTaskConfig
 from mascli.errors import UsageError
 from mascli.files.partial_file import partial_path
-from mascli.workflows.run_steps import Content, Steps, check_unchanged, forget_all, read_by, settings_of, with_resume
-from mascli.workflows.sequence import Step
+from mascli.workflows.sequences.done_steps import (
+    Content,
+    Steps,
+    check_unchanged,
+    forget_all,
+    read_by,
+    settings_of,
+    with_resume,
+)
+from mascli.workflows.sequences.sequence_steps import Step
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import sample_results as results
 
 from mascli.reports.run import Figure, MethodRun
-from mascli.workflows.run_result import _marked
+from mascli.workflows.sequences.run_result import _marked
 
 
 def variant(strength: float, accuracy: float) -> MethodRun:

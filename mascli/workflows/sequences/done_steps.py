@@ -27,7 +27,7 @@ from mascli.files.partial_file import partial_path
 from mascli.files.tensor_file import file_sha256
 from mascli.reports.report import plain
 from mascli.workflows.chosen_folders import data_arguments
-from mascli.workflows.sequence import Step
+from mascli.workflows.sequences.sequence_steps import Step
 
 FILES_READ = ("checkpoint", "weights", "classes", "omega", "anchor", "previous", "omegas")
 FOLDERS_READ = ("data", "val", "rehearse")

@@ -9,7 +9,7 @@ import pytest
 
 from mascli.config.command_line import command_line
 from mascli.config.sequence import MethodEntry, TaskEntry, TaskSequence
-from mascli.workflows.sequence import Plan, plan
+from mascli.workflows.sequences.sequence_steps import Plan, plan
 
 TASKS = tuple(TaskEntry(name, Path(name, "train"), Path(name, "test")) for name in "abc")
 FIRST = [

@@ -17,11 +17,11 @@ from mascli.training.recipe import Recipe
 from mascli.training.regularizer import Regularizer
 from mascli.training.state import copies, load_random_state, load_tensors, model_tensors, random_state
 from mascli.training.synaptic_intelligence import PathIntegral
-from mascli.workflows.learning_data import LearningData
+from mascli.workflows.learning.progress import TrainingProgress
+from mascli.workflows.learning.protection import Protection
+from mascli.workflows.learning.settings import recipe_for
+from mascli.workflows.learning.task_data import LearningData
 from mascli.workflows.loading import Opened
-from mascli.workflows.protection import Protection
-from mascli.workflows.training_progress import TrainingProgress
-from mascli.workflows.training_settings import recipe_for
 
 
 @dataclass(frozen=True)

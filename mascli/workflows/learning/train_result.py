@@ -13,10 +13,10 @@ from mascli.training.diagnosis import generalising_problem, head_problem, learni
 from mascli.training.drift import Drift
 from mascli.training.history import Epoch
 from mascli.training.lambda_search import Trial
-from mascli.workflows.learning_data import LearningData
+from mascli.workflows.learning.protection import Protection
+from mascli.workflows.learning.task_data import LearningData
+from mascli.workflows.learning.task_training import Trained
 from mascli.workflows.loading import Opened
-from mascli.workflows.protection import Protection
-from mascli.workflows.task_training import Trained
 
 # Layers that have moved most, of those that a checkpoint and a report list.
 LAYERS = 5
