@@ -107,7 +107,7 @@ SUBJECTS = (
         name="permuted-digits",
         title="permuted digits: ten tasks of ten digits, each with its own order of pixels, perceptron 512-512",
         model=ModelOptions(model="mascli:mlp", model_arg=("hidden=512-512",), image_size=(8,), channels=1),
-        training=Training(epochs=10, lr=0.05, batch_size=32),
+        training=Training(epochs=30, lr=0.05, batch_size=32),
         grids=GRIDS,
         ours={},
     ),
