@@ -40,7 +40,8 @@ class Subject:
 
     `training` is the same for every method, here and elsewhere. `ours` are settings of `train-task` that
     others do not have. `limit` images a class are taken to learn and validate with. `grids` holds the
-    strengths (lambda) to compare by family: a method here and its counterpart elsewhere share one.
+    strengths (lambda) to compare by family: a method here and its counterpart elsewhere share one. With
+    `heads` "one", all tasks have the head of the first.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Subject:
     grids: Mapping[str, tuple[float, ...]]
     ours: Mapping[str, Any]
     limit: int | None = None
+    heads: str = "own"
     weights: Path | None = None
     tasks: tuple[str, ...] = ()
     root: Path = Path()
@@ -61,6 +63,7 @@ class Subject:
         parts = [str(self.model.model), *self.model.model_arg, f"{size} pixels", f"{training.epochs} epochs"]
         parts += [f"lr {training.lr:g}", f"batches of {training.batch_size}"]
         parts += [f"{key} {value}" for key, value in self.ours.items()]
+        parts += ["one head"] if self.heads == "one" else []
         parts += [f"{self.limit} images a class"] if self.limit is not None else []
         return ", ".join(parts)
 
@@ -112,6 +115,15 @@ SUBJECTS = (
         ours={},
     ),
     Subject(
+        name="permuted-digits-one-head",
+        title="permuted digits: the same, all ten tasks with one head",
+        model=ModelOptions(model="mascli:mlp", model_arg=("hidden=512-512",), image_size=(8,), channels=1),
+        training=Training(epochs=30, lr=0.05, batch_size=32),
+        grids=GRIDS,
+        ours={},
+        heads="one",
+    ),
+    Subject(
         name="photos-squeezenet",
         title="real images: five tasks of two classes, 48 x 48 pixels, SqueezeNet with weights from ImageNet",
         model=ModelOptions(model="torchvision:squeezenet1_0", image_size=(48,), head_name="imagenet"),
@@ -149,7 +161,7 @@ def prepared(name: str, folder: Path, photos: Photos) -> Subject:
         for task in DIGIT_TASKS:
             _hold_out(root / task)
         return replace(subject, tasks=tuple(DIGIT_TASKS), root=root)
-    if name == "permuted-digits":
+    if name.startswith("permuted-digits"):
         return replace(subject, tasks=_permuted(root), root=root)
     if photos.root is None or (name == "photos-squeezenet" and photos.weights is None):
         lacking = "--photos-root" if photos.root is None else "--weights"

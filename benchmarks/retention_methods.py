@@ -90,6 +90,7 @@ def sequence_file(subject: Subject, method: str, strengths: Sequence[float | str
         "tasks": [{"name": task, "val": str(subject.folder(task, "val").resolve())} for task in subject.tasks],
         "methods": entries or [{"method": named}],
         "seeds": [seed],
+        "heads": subject.heads,
         "training": {
             "epochs": training.epochs,
             "head-epochs": 0,
@@ -134,7 +135,7 @@ def _shuffled(config: RunConfig, sequence: TaskSequence) -> RunResult:
         rows = [[row.task, row.correct, row.images] for row in getattr(result, "tasks", ()) if hasattr(row, "correct")]
         found = {"tasks": rows, "lambda": getattr(result, "lambda_", None)}
         records[step.name] = Record({}, {}, {}, found)
-    return run_result(str(config.out), sequence, planned, records, 0)
+    return run_result(str(config.out), sequence, planned, records, 0, {})
 
 
 def shuffled(omega: Path, seed: int) -> Path:

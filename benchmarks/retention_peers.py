@@ -95,7 +95,9 @@ class Peers:
 
         datasets = [
             _make_taskaware_classification_dataset(
-                TensorDataset(pixels, labels), targets=labels.tolist(), task_labels=n
+                TensorDataset(pixels, labels),
+                targets=labels.tolist(),
+                task_labels=0 if self._subject.heads == "one" else n,
             )
             for n, (pixels, labels) in enumerate(self._images[task][0] for task in self._subject.tasks)
         ]
@@ -103,9 +105,10 @@ class Peers:
 
     def _accuracy(self, model: MultiHeadModel, task: str) -> float:
         pixels, labels = self._images[task][1]
+        head = self._subject.tasks[0] if self._subject.heads == "one" else task
         model.eval()
         with torch.inference_mode():
-            guesses = torch.cat([model(part, (task,))[0].argmax(1) for part in pixels.split(64)])
+            guesses = torch.cat([model(part, (head,))[0].argmax(1) for part in pixels.split(64)])
         return 100 * float((guesses == labels).double().mean())
 
 
@@ -162,7 +165,8 @@ def _strategy(method: str, strength: float | None, network: nn.Module, subject: 
         return LwF(alpha=strength, temperature=2.0, **common)
     strategy = SynapticIntelligence(si_lambda=strength, **common)
     plugin = next(plugin for plugin in strategy.plugins if type(plugin).__name__ == "SynapticIntelligencePlugin")
-    plugin.excluded_parameters.add("*.heads.task-*")
+    if subject.heads == "own":
+        plugin.excluded_parameters.add("*.heads.task-*")
     return strategy
 
 

@@ -34,8 +34,8 @@ images alone (`--max-drop 2`).
   *si-mended* is its SI with copies of them.
 - *MAS auto − this*: average accuracy of `mas` at `auto` minus this row at its best, in points, seed by seed. Where it
   is negative, `mas` at `auto` is **lower**; *(lower)* where the interval has 0 in it.
-- Each task has a head of its own throughout: `mascli` has no mode in which tasks share one, so permuted digits with
-  one head are not here.
+- Each task has a head of its own, but for the sequences with one head: there importance is measured for the head too,
+  and Avalanche's strategies get one task label for all tasks.
 """
 
 

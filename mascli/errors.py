@@ -2,6 +2,7 @@
 
     MascliError                 1   never raised itself
     ├── UsageError              2   flags, YAML or paths that cannot mean anything
+    │   └── UnstableError       2   a lambda at which the penalty itself would diverge
     ├── DataError               3   image folders that cannot be used
     ├── CheckpointError         4   a checkpoint or omega that is damaged or does not belong here
     ├── UnsupportedModelError   5   a network that cannot be built, wrapped or measured
@@ -27,6 +28,10 @@ class UsageError(MascliError):
     """Flags, configuration files or paths that cannot be used."""
 
     exit_code = 2
+
+
+class UnstableError(UsageError):
+    """A strength of the penalty that its form cannot follow with this optimiser."""
 
 
 class DataError(MascliError):

@@ -6,10 +6,13 @@ These are facts without tensors: `files/` stores them as JSON, everything above 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from typing import Any, Literal
 
-FORMAT_VERSION = 2  # what this program knows; a file says the lowest that can read it
+FORMAT_VERSION = 3  # what this program knows; a file says the lowest that can read it
+
+# Fields that stand in no file where they have their default: files without them keep the bytes they always had.
+LEFT_OUT = {"left out": True}
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -25,6 +28,16 @@ def task_name_problem(name: str, existing: tuple[str, ...] = ()) -> str | None:
     if name.lower() in (other.lower() for other in existing):
         return f"the checkpoint already has a task of that name (tasks: {', '.join(existing)})"
     return None
+
+
+def head_tensor(task: str, name: str) -> str:
+    """What the tensor `name` of the head of `task` is called in files and among shared parameters."""
+    return f"mascli.head.{task}.{name}"
+
+
+def is_left_out(field: Field[Any], value: object) -> bool:
+    """Whether a field of a record stands in no file, since it says nothing."""
+    return "left out" in field.metadata and not value
 
 
 @dataclass(frozen=True)
@@ -67,13 +80,15 @@ class Task:
     """One task of a checkpoint: its name, and its classes in the order of its head's outputs.
 
     `imported` marks the head that came with the weights: its outputs are the network's own, with
-    whatever follows the classifier layer. Other heads are read where the classifier layer is.
+    whatever follows the classifier layer. Other heads are read where the classifier layer is. `head`
+    names the earlier task whose head this one uses, of the same classes; None: it has its own.
     """
 
     name: str
     classes: tuple[str, ...]
     kind: Literal["classification"] = "classification"
     imported: bool = False
+    head: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,7 @@ class Step:
 
     `parent_sha256` and `omega_sha256` are hashes of whole files, `shared_sha256` of the shared
     parameters and buffers after the step, `data_fingerprint` of the images it learned from.
+    `heads_before` are those of the heads that several tasks use, as the step found them.
     """
 
     command: str
@@ -92,6 +108,7 @@ class Step:
     data_fingerprint: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    heads_before: tuple[str, ...] = field(default=(), metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,12 @@ class CheckpointRecord:
     def task_names(self) -> tuple[str, ...]:
         """The names of the tasks in the order learned."""
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def common_heads(self) -> dict[str, tuple[str, ...]]:
+        """The tasks that use each head that several use, by the task that it was learned for."""
+        owners = dict.fromkeys(task.head for task in self.tasks if task.head is not None)
+        return {one: tuple(task.name for task in self.tasks if one in (task.name, task.head)) for one in owners}
 
     @property
     def shared_sha256(self) -> str:
@@ -163,6 +186,7 @@ class Contribution:
     in base64, so that two sets can be told to overlap. `unused` lists parameters outside the
     evaluation pass, whose importance is zero. `weight` is the factor of this estimate in the values
     of the file; `normalized` says that it includes 1/E|F|^2. All else describes the estimate itself.
+    `heads_sha256` are the heads whose own tensors were measured too, with the hash of each.
     """
 
     heads: tuple[str, ...]
@@ -176,6 +200,7 @@ class Contribution:
     weight: float = 1.0
     unused: tuple[str, ...] = ()
     normalized: bool = False
+    heads_sha256: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from mascli.importance.filters import LayerMap
 from mascli.importance.statistics import Histogram, LayerSummary
+from mascli.importance.top import Ranked
 from mascli.records import (
     CheckpointRecord,
     Contribution,
@@ -21,6 +23,7 @@ from mascli.reports.average import AverageResult, TaskSource
 from mascli.reports.demo import DemoResult, MethodResult
 from mascli.reports.estimate import EstimateResult, LayerRow
 from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
+from mascli.reports.evaluate_classes import ClassRow, ConfusedPair
 from mascli.reports.export_task import ExportResult
 from mascli.reports.init import InitResult
 from mascli.reports.inspect_file import InspectResult, LayerShapes
@@ -118,9 +121,40 @@ TRAIN = TrainResult(
 EVALUATE = EvaluateResult(
     checkpoint="new.st",
     tasks=(
-        TaskRow("base", "data/base/test", 10, 1000, 912, 91.2, 89.3, 92.8, "flowers.st", 93.5, 2.3, 1),
-        TaskRow("flowers", "data/flowers/[/]", 102, 510, 439, 86.08, 82.8, 88.8, "flowers.st", 86.08, -0.0),
-        TaskRow("birds", "data/birds/test", 5, 50, 50, 100.0, 92.9, 100.0),
+        TaskRow(
+            *("base", "data/base/test", 10, 1000, 912, 91.2, 89.3, 92.8, "flowers.st", 93.5, 2.3, 1),
+            known_classes=12,
+            top5=99.1,
+            forgetting_low=1.0,
+            forgetting_high=3.7,
+            lost=33,
+            gained=10,
+            p_value=0.00061,
+            no_answer=2,
+            without_images=("[/]", "a\x1b[31mb"),
+            per_class=(
+                ClassRow("[bold]", 400, 388, 412, 97.0, 94.8, 98.3, 8, 3, 1.25),
+                ClassRow("a name of a class that is rather long", 600, 524, 586, 87.3, 84.4, 89.8, 25, 7, 3.0),
+                ClassRow("[/]", 0, 0, 0, None, None, None, 0, 0, None),
+            ),
+            confusion=(
+                ConfusedPair("[bold]", "[bold]", 388),
+                ConfusedPair("[bold]", "a name of a class that is rather long", 12),
+                ConfusedPair("a name of a class that is rather long", "[bold]", 24),
+                ConfusedPair("a name of a class that is rather long", "a name of a class that is rather long", 524),
+            ),
+        ),
+        TaskRow(
+            *("flowers", "data/flowers/[/]", 102, 510, 439, 86.08, 82.8, 88.8, "flowers.st", 86.08, -0.0),
+            known_classes=102,
+            top5=97.25,
+            forgetting_low=-0.75,
+            forgetting_high=0.75,
+            lost=0,
+            gained=0,
+            p_value=1.0,
+        ),
+        TaskRow("birds", "data/birds/test", 5, 50, 50, 100.0, 92.9, 100.0, known_classes=5),
     ),
     average_accuracy=92.42,
     average_forgetting=1.15,
@@ -189,6 +223,16 @@ INSPECT_OMEGA = InspectResult(
     ),
     statistics=STATISTICS,
     histogram=HISTOGRAM,
+    overall=LayerSummary("", 11_179_824, 1.0, 0.0123, 4.5e-4, 3.0, 91.25, 0.125, 3, 0.0, 0.02, 0.0, 2),
+    histograms={"conv1": HISTOGRAM},
+    each_histogram=True,
+    top=(
+        Ranked(1, "conv1.weight[3,1,0,2]", 1, 91.25, 0.000_663),
+        Ranked(2, "[bold].\x1b[31mweight[0]", 1, 3.0, 0.000_02),
+    ),
+    by="parameters",
+    map_=LayerMap("conv1", "conv1.weight", (6, 3, 7, 7), (0.0, 0.5, 91.25, math.inf, -1.0, 3.0)),
+    dtypes={"F32": 11_179_824},
 )
 
 RECORD = CheckpointRecord(
@@ -215,8 +259,26 @@ _SHAPES = (
     LayerShapes("conv1", 9_408, ("F32",), {"weight": (64, 3, 7, 7)}),
     LayerShapes("bn1", 257, ("F32", "I64"), {"weight": (64,), "bias": (64,), "num_batches_tracked": ()}),
 )
-INSPECT_CHECKPOINT = InspectResult("pets.st", "checkpoint", 46_800_000, 9_665, checkpoint=RECORD, shapes=_SHAPES)
-INSPECT_TENSORS = InspectResult("r18.safetensors", "tensors", 812, 9_665, shapes=_SHAPES)
+INSPECT_CHECKPOINT = InspectResult(
+    "pets.st",
+    "checkpoint",
+    46_800_000,
+    9_665,
+    checkpoint=RECORD,
+    shapes=_SHAPES,
+    dtypes={"F32": 9_664, "I64": 1},
+    parts={"shared": 9_472, "buffers": 65, "heads": 128, "owned": 0},
+    heads={"base": {"weight": (1000, 512), "bias": (1000,)}, "pets": {"weight": (2, 512)}},
+)
+INSPECT_TENSORS = InspectResult(
+    "r18.safetensors",
+    "tensors",
+    812,
+    9_665,
+    shapes=_SHAPES,
+    dtypes={"F32": 9_664, "I64": 1},
+    network="torchvision:resnet18",
+)
 
 _TASKS = ("digits-12", "digits-34", "digits-56", "digits-78", "digits-90")
 _COUNTS = (120, 121, 120, 118, 119)
@@ -268,6 +330,7 @@ RUN = RunResult(
     ),
     forgetting=("max", "max-final", "all"),
     warnings=("seed-0/mas/[bold].train-task: the training loss ended close to guessing",),
+    failed=(),
     steps=84,
     skipped=12,
     seconds=512.25,

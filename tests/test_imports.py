@@ -21,12 +21,13 @@ FLOORS = [
     {"config", "errors", "observer", "records", "typed"},
     {"data", "files", "models"},
     {"importance"},
-    {"evaluation", "reports", "training"},
+    {"evaluation", "pages", "plots", "reports", "training"},
     {"workflows"},
     {"cli"},
 ]
 COMMANDS = ["init", "estimate", "train_task", "evaluate", "inspect_file", "merge", "run", "demo"]
-TORCH_FREE_ROOMS = ("mascli.cli.", "mascli.reports.", "mascli.config")
+TORCH_FREE_ROOMS = ("mascli.cli.", "mascli.pages.", "mascli.plots.", "mascli.reports.", "mascli.config")
+TORCH_FREE_ROOMS += ("mascli.workflows.pictures.", "mascli.workflows.reporting.")
 TORCH_FREE = [
     "mascli",
     "mascli.config",
@@ -37,19 +38,34 @@ TORCH_FREE = [
     "mascli.data.order",
     "mascli.data.samples",
     "mascli.errors",
+    "mascli.evaluation.classes",
     "mascli.evaluation.metrics",
+    "mascli.evaluation.paired",
     "mascli.files.binding",
+    "mascli.files.blocks",
     "mascli.files.records_json",
     "mascli.files.tensor_file",
     "mascli.importance.combine",
+    "mascli.importance.filters",
+    "mascli.importance.layer_names",
     "mascli.importance.statistics",
+    "mascli.importance.tally",
+    "mascli.importance.top",
+    "mascli.models.known_networks",
     "mascli.observer",
     "mascli.records",
     "mascli.typed",
+    "mascli.workflows.accuracy_limits",
     "mascli.workflows.average_checks",
+    "mascli.workflows.checked_paths",
+    "mascli.importance.change",
+    "mascli.importance.comparison",
+    "mascli.workflows.compare_checks",
+    "mascli.workflows.compare_files",
     "mascli.workflows.inspect_file",
     "mascli.workflows.merge",
     "mascli.workflows.preflight",
+    "mascli.workflows.report",
     "mascli.workflows.sequences.run_checks",
     "mascli.workflows.sequences.run_result",
     *(f"mascli.{room}.{command}" for room in ("cli", "reports") for command in COMMANDS),
@@ -171,7 +187,7 @@ def test_an_upward_import_is_found(module: str, source: str) -> None:
 )
 def test_rooms_without_torch_do_not_load_it(module: str) -> None:
     assert module in SOURCES
-    heavy = {"torch", "torchvision", "timm", "safetensors.torch"}
+    heavy = {"torch", "torchvision", "timm", "safetensors.torch", "matplotlib"}
     assert {name: by for name, by in loaded_by(module).items() if name in heavy} == {}
 
 

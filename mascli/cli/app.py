@@ -21,6 +21,7 @@ from mascli.cli.export import export
 from mascli.cli.init import init
 from mascli.cli.inspect_file import inspect_file
 from mascli.cli.merge import merge
+from mascli.cli.report import report
 from mascli.cli.run import run
 from mascli.cli.train_task import train_task
 from mascli.config import (
@@ -32,6 +33,7 @@ from mascli.config import (
     InitConfig,
     InspectConfig,
     MergeConfig,
+    ReportConfig,
     RunConfig,
     TrainTaskConfig,
 )
@@ -74,6 +76,7 @@ app.command("merge", cls=Command)(command("merge", MergeConfig, merge))
 app.command("average", cls=Command)(command("average", AverageConfig, average))
 app.command("export", cls=Command)(command("export", ExportConfig, export))
 app.command("run", cls=Command)(command("run", RunConfig, run))
+app.command("report", cls=Command)(command("report", ReportConfig, report))
 app.command("demo", cls=Command)(command("demo", DemoConfig, demo))
 
 

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from mascli.cli.options import fields_in_order, hints_of, parameter_of
 from mascli.config import Common, resolve
-from mascli.errors import GateError
+from mascli.errors import GateError, NumericsError
 from mascli.models.model_code import model_code
 from mascli.observer import Observer
 
@@ -71,16 +71,19 @@ def deliver(report: Report, settings: Common) -> None:
 
     Raises:
         GateError: one line a limit, after everything is written.
+        NumericsError: the same for what could not be learned.
     """
     from mascli.cli.console import show
     from mascli.files.atomic import write_text
     from mascli.reports.export import document
 
     for path in settings.report:
-        write_text(path, document(report, path), overwrite=settings.overwrite)
-    show(report, settings.format)
+        write_text(path, document(report, path, settings.ascii_), overwrite=settings.overwrite)
+    show(report, settings.format, ascii_only=settings.ascii_)
     if report.unmet:
         raise GateError("\n".join(report.unmet))
+    if report.failed:
+        raise NumericsError("\n".join(report.failed))
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

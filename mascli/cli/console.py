@@ -89,20 +89,21 @@ def plain_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
-def show(report: Report, form: str) -> None:
-    """Print the result on standard output as `form`: table, json or csv."""
+def show(report: Report, form: str, *, ascii_only: bool = False) -> None:
+    """Print the result on standard output as `form`: table, json or csv; drawn in ASCII if asked to or if need be."""
     if form != "table":
         sys.stdout.write(to_json(report) if form == "json" else to_csv(report))
         return
     console = plain_console()
     width = console.width if sys.stdout.isatty() else None
-    console.print(text(report, width, ascii_only=not can_draw(console.encoding)))
+    colour = console.color_system in ("256", "truecolor") and not console.no_color  # 16 are too few for a scale
+    console.print(text(report, width, ascii_only or not can_draw(console.encoding), colour))
 
 
 def can_draw(encoding: str) -> bool:
     """Whether `encoding` has the characters that bars are drawn with."""
     try:
-        "█▏…".encode(encoding)
+        "█▏▁·…".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -51,6 +51,7 @@ OPTIONS: dict[str, Option] = {
     "format": Option("table|json|csv", "What standard output gets."),
     "report": Option("FILE", "Also write the result to FILE.json, .csv, .md or .xml (JUnit); repeatable."),
     "quiet": Option("", "Say nothing but the result and errors.", "-q"),
+    "ascii_": Option("", "Draw with ASCII characters only."),
     "verbose": Option("", "Say each step on standard error.", "-v"),
     # the model
     "model": Option(
@@ -85,6 +86,7 @@ OPTIONS: dict[str, Option] = {
     "train-task.task": Option("TASK", "Name of the new task: letters, digits, _ and -."),
     "evaluate.task": Option("TASK", "The task to evaluate (default: the newest, for --data FOLDER)."),
     "all_tasks": Option("", "Measure the answers of all tasks together.", negatable=True),
+    "heads": Option("", "Also the importance of these tasks' heads, for tasks to come that use one.", negatable=True),
     "method": Option("mas|mas-local|ewc|anpyc", "How importance is measured (default: mas)."),
     "objective": Option(
         "squared-l2|l1|l2|each-output|entropy|log-likelihood",
@@ -128,6 +130,8 @@ OPTIONS: dict[str, Option] = {
     "distill": Option("WEIGHT", "Also keep the old heads' answers on the new images as they were (LwF)."),
     "temperature": Option("T", "distill: how soft the answers are compared."),
     "rehearse": Option("TASK=FOLDER", "Images of an old task to learn along, its head included; repeatable."),
+    "head_of": Option("TASK", "Use the head of that task, for the same classes (default: a head of its own)."),
+    "train-task.heads": Option("", "collect: also for the task's own head, for tasks to come.", negatable=True),
     "collect": Option("FILE", "Also write the importance that Synaptic Intelligence collects while learning."),
     "damping": Option("X", "collect: what is added to the squared change before dividing by it."),
     "batchnorm": Option(
@@ -153,8 +157,10 @@ OPTIONS: dict[str, Option] = {
     # evaluate, inspect, merge
     "data_root": Option("ROOT", "Evaluate all tasks: ROOT/TASK/test, ROOT/TASK/val or ROOT/TASK."),
     "baseline": Option("CHECKPOINT", "An earlier checkpoint, to measure forgetting; repeatable."),
-    "min_accuracy": Option("PERCENT", "Exit with 7 if a task's accuracy is below."),
-    "max_forgetting": Option("POINTS", "Exit with 7 if a task forgot more than this (percentage points)."),
+    "min_accuracy": Option(
+        "[TASK=]PERCENT", "Exit with 7 if the accuracy of a task, or of TASK, is below; repeatable."
+    ),
+    "max_forgetting": Option("[TASK=]POINTS", "Exit with 7 if a task, or TASK, forgot more points; repeatable."),
     "sequence": Option("SEQUENCE", "The tasks, methods and settings, as YAML; see docs/run.md."),
     "dry_run": Option("", "Print the steps as commands, and which are done already; run nothing."),
     "forgetting": Option("max|max-final|all", "Show forgetting by this definition too; repeatable."),
@@ -167,7 +173,19 @@ OPTIONS: dict[str, Option] = {
     "average.weights": Option("X,X,...", "A factor for each checkpoint (default: all alike)."),
     "average.omega": Option("FILE", "mode: importance of each checkpoint's parameters, in their order; repeatable."),
     "file": Option("FILE", "A checkpoint, an omega or any .safetensors file."),
+    "other": Option("OTHER", "A second file of the same kind: show how the two differ."),
+    "inspect.omega": Option("OMEGA", "Two checkpoints: weigh what changed by this importance."),
+    "layer": Option("GLOB", "Only layers whose names match, as in 'features.*'; repeatable."),
+    "histogram": Option("", "Also a histogram of each layer shown."),
     "bins": Option("N", "Bars of the histogram."),
+    "top": Option("K", "The K most important ones, by name."),
+    "by": Option("parameters|filters|tensors", "top: of what; a filter is one output of a layer."),
+    "map_": Option("LAYER", "Draw the importance of each filter of LAYER as a map."),
+    "plot": Option("FILE", "Also draw it to FILE.png, .svg or .pdf (needs mascli[plot])."),
+    "per_class": Option("", "Also accuracy by class, and which classes are taken for which."),
+    "folder": Option("FOLDER", "What mascli run or mascli demo has left."),
+    "html": Option("FILE.html", "The page to write: one file that needs nothing else."),
+    "report.out": Option("FILE.html", "The same as --html.", "-o"),
     "omegas": Option("OMEGA...", "The omegas to combine, the earliest first."),
     "merge.combine": Option("pool|sum|max|mean|ema", "pool: parts of one estimate; the others: successive tasks."),
     "merge.weights": Option("X,X,...", "A factor for each file (default: 1)."),

@@ -20,19 +20,24 @@ from mascli.config.commands import (
     InspectConfig,
     MergeConfig,
     ModelOptions,
+    ReportConfig,
     RunConfig,
     TrainTaskConfig,
 )
+from mascli.config.limits import RANGES, limit_problems
 from mascli.config.methods import method_problems
 from mascli.config.training_checks import training_problems
 from mascli.errors import printable
 from mascli.records import task_name_problem
 
 REPORT_FORMATS = ("json", "csv", "md", "xml")
+PLOT_FORMATS = ("png", "svg", "pdf")
 INPUTS = (
     "checkpoint",
     "checkpoints",
     "file",
+    "other",
+    "folder",
     "omegas",
     "baseline",
     "weights",
@@ -49,6 +54,8 @@ POSITIONALS = {
     "checkpoint": "CHECKPOINT",
     "checkpoints": "CHECKPOINT",
     "file": "FILE",
+    "other": "OTHER",
+    "folder": "FOLDER",
     "omegas": "OMEGA",
     "sequence": "SEQUENCE",
 }
@@ -97,9 +104,8 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "head_lr": (_above_zero, "more than 0"),
     "momentum": (_below_one, "at least 0 and less than 1"),
     "weight_decay": (_from(0, 1), "0 to 1"),
-    "min_accuracy": (_from(0, 100), "0 to 100 (percent)"),
-    "max_forgetting": (_from(-100, 100), "-100 to 100 (percentage points)"),
     "bins": (_from(1, 200), "1 to 200"),
+    "top": (_from(1, 10000), "1 to 10000"),
 }
 
 
@@ -120,6 +126,12 @@ def range_problems(config: Common) -> list[str]:
     for path in config.report or ():
         if path.suffix.lower().lstrip(".") not in REPORT_FORMATS:
             problems.append(f"--report {printable(path)}: the name must end in .{', .'.join(REPORT_FORMATS)}")
+    page = getattr(config, "html", None)
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        problems.append(f"--html {printable(page)}: the name must end in .html")
+    plot = getattr(config, "plot", None)
+    if plot is not None and plot.suffix.lower().lstrip(".") not in PLOT_FORMATS:
+        problems.append(f"--plot {printable(plot)}: the name must end in .{', .'.join(PLOT_FORMATS)}")
     if isinstance(config, ModelOptions):
         problems += _model_problems(config)
     checks = (_init_problems, _estimate_problems, _train_problems, _evaluate_problems, _merge_problems)
@@ -139,7 +151,7 @@ def missing_settings(config: Common) -> list[str]:
         missing.append("model")
     if isinstance(config, EvaluateConfig) and not config.data and config.data_root is None:
         missing.append("data")
-    if not isinstance(config, EvaluateConfig | InspectConfig) and config.out is None:
+    if not isinstance(config, EvaluateConfig | InspectConfig | ReportConfig) and config.out is None:
         missing.append("out")
     return missing
 
@@ -157,7 +169,7 @@ def path_problems(config: Common) -> list[str]:
                 continue
             if isinstance(path, Path) and not path.exists():
                 problems.append(f"{flag_of(name)}: there is no {printable(path)}")
-    if not isinstance(config, EvaluateConfig | InspectConfig | DemoConfig | RunConfig):
+    if not isinstance(config, EvaluateConfig | InspectConfig | ReportConfig | DemoConfig | RunConfig):
         if config.out is None:
             problems.append("-o/--out is missing: say where the result goes")
         elif config.out.exists() and not config.overwrite:
@@ -224,7 +236,9 @@ def _evaluate_problems(config: Common) -> list[str]:
         problems.append("--data is missing: give --data FOLDER, --data TASK=FOLDER (repeatable) or --data-root ROOT")
     if config.data and config.data_root is not None:
         problems.append("--data and --data-root exclude each other")
-    if config.max_forgetting is not None and not config.baseline:
+    for name in RANGES:
+        problems += limit_problems(name, flag_of(name), getattr(config, name) or ())
+    if config.max_forgetting and not config.baseline:
         problems.append("--max-forgetting needs --baseline: forgetting is measured against an earlier checkpoint")
     return problems
 

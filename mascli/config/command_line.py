@@ -17,6 +17,7 @@ from mascli.config import (
     InitConfig,
     InspectConfig,
     MergeConfig,
+    ReportConfig,
     RunConfig,
     TrainTaskConfig,
 )
@@ -32,9 +33,10 @@ COMMANDS: dict[type[Common], str] = {
     ExportConfig: "export",
     AverageConfig: "average",
     RunConfig: "run",
+    ReportConfig: "report",
     DemoConfig: "demo",
 }
-POSITIONAL = ("checkpoint", "checkpoints", "file", "omegas", "sequence")
+POSITIONAL = ("checkpoint", "checkpoints", "file", "other", "folder", "omegas", "sequence")
 
 
 def command_line(config: Common) -> str:

@@ -24,6 +24,7 @@ class Common:
     report: tuple[Path, ...] = ()
     quiet: bool = False
     verbose: bool = False
+    ascii_: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class EstimateConfig(ImageOptions):
     memory: float | None = None
     task: str | None = None
     all_tasks: bool = False
+    heads: bool = False
     method: Literal["mas", "mas-local", "ewc", "anpyc"] | None = None
     objective: Literal["squared-l2", "l1", "l2", "each-output", "entropy", "log-likelihood"] | None = None
     reduction: Literal["abs", "square", "taylor", "batch"] | None = None
@@ -91,11 +93,14 @@ class TrainTaskConfig(ImageOptions):
 
     None stands for a default that depends on the checkpoint: `lr` is 0.01 for one without tasks and
     0.001 otherwise, `head_epochs` 0 and 1, `batchnorm` "train" and "freeze". With an omega, `lambda_`
-    None is "auto". `rehearse` holds TASK=FOLDER, `max_drop` percentage points.
+    None is "auto". `rehearse` holds TASK=FOLDER, `max_drop` percentage points. `head_of` is the task
+    whose head the new one uses; then, and where the head's importance is collected (`heads`),
+    `head_epochs` is 0.
     """
 
     task: str
     data: Path
+    head_of: str | None = None
     batch_size: int = 64
     omega: tuple[Path, ...] = ()
     anchor: tuple[Path, ...] = ()
@@ -108,6 +113,7 @@ class TrainTaskConfig(ImageOptions):
     temperature: float = 2.0
     rehearse: tuple[str, ...] = ()
     collect: Path | None = None
+    heads: bool = False
     damping: float = 0.1
     batchnorm: Literal["freeze", "per-task", "train"] | None = None
     val: Path | None = None
@@ -133,7 +139,8 @@ class EvaluateConfig(ImageOptions):
     """`mascli evaluate`: accuracy of each task, and what was forgotten since a baseline.
 
     `data` holds one FOLDER, or one TASK=FOLDER a task; `data_root` is a folder with one folder a
-    task. Accuracies are percent, `max_forgetting` percentage points.
+    task. `min_accuracy` (percent) and `max_forgetting` (percentage points) hold one NUMBER for every task,
+    and TASK=NUMBER for those with a limit of their own, which beats it.
     """
 
     batch_size: int = 32
@@ -141,16 +148,38 @@ class EvaluateConfig(ImageOptions):
     data_root: Path | None = None
     task: str | None = None
     baseline: tuple[Path, ...] = ()
-    min_accuracy: float | None = None
-    max_forgetting: float | None = None
+    min_accuracy: tuple[str, ...] = ()
+    max_forgetting: tuple[str, ...] = ()
+    per_class: bool = False
+    plot: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectConfig(Common):
-    """`mascli inspect`: what a checkpoint or an omega holds."""
+    """`mascli inspect`: what a checkpoint or an omega holds, or how two of them differ.
+
+    `layer` are patterns of layer names as in a shell, `map_` the layer whose filters are drawn; `omega`
+    weighs what changed between two checkpoints.
+    """
 
     file: Path
+    other: Path | None = None
+    omega: Path | None = None
+    layer: tuple[str, ...] = ()
+    histogram: bool = False
     bins: int = 24
+    top: int | None = None
+    by: Literal["parameters", "filters", "tensors"] = "parameters"
+    map_: str | None = None
+    plot: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Common):
+    """`mascli report`: one page of HTML from the folder that a run or the demo has left."""
+
+    folder: Path
+    html: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +205,7 @@ class RunConfig(Common):
 
     sequence: Path
     dry_run: bool = False
+    plot: Path | None = None
     forgetting: tuple[Literal["max", "max-final", "all"], ...] = ()
     trust_model_code: bool = False
 

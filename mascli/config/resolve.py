@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mascli.config.checks import flag_of, path_problems, range_problems
-from mascli.config.commands import Common, EstimateConfig, EvaluateConfig, InspectConfig, ModelOptions, TrainTaskConfig
+from mascli.config.commands import (
+    Common,
+    EstimateConfig,
+    EvaluateConfig,
+    InspectConfig,
+    ModelOptions,
+    ReportConfig,
+    TrainTaskConfig,
+)
+from mascli.config.limits import RANGES, limit_texts
 from mascli.config.methods import COMPAT, settings_of_compat
 from mascli.config.training_checks import ignored_problems
 from mascli.errors import UsageError, printable
@@ -40,6 +49,9 @@ def resolve(kind: type[C], flags: Mapping[str, Any], file: Path | None, *, compl
         from mascli.config.yaml_file import read_yaml
 
         stored = read_yaml(file, kind, problems)
+    if kind is ReportConfig:
+        _name_page(given, problems)
+        _name_page(stored, problems)
     unread = bool(problems) and not stored
     config = _settle(kind, given, stored, file, problems)
     problems += range_problems(config)
@@ -67,7 +79,8 @@ def _settle(
         if name in given:
             values[name] = convert(hints[name], _from_text(hints[name], given[name]), flag, problems)
         elif name in stored:
-            values[name] = convert(hints[name], stored[name], f"{printable(file or '')}: {flag.strip('-')}", problems)
+            value = limit_texts(stored[name]) if name in RANGES else stored[name]
+            values[name] = convert(hints[name], value, f"{printable(file or '')}: {flag.strip('-')}", problems)
         elif field.default is dataclasses.MISSING:
             choices = choices_of(hints[name])
             problems.append(f"{flag} is missing" + (f": one of {', '.join(choices)}" if choices else ""))
@@ -82,6 +95,15 @@ def _settle(
     if issubclass(kind, EvaluateConfig | InspectConfig) and values["out"] is not None:
         values["report"], values["out"] = (*(values["report"] or ()), values["out"]), None  # it is all they write
     return kind(**values)
+
+
+def _name_page(values: dict[str, Any], problems: list[str]) -> None:
+    """Let `-o` of `mascli report` name the page, as `--html` does."""
+    if "out" in values and "html" in values:
+        problems.append("--html and -o are the same here: name the page once")
+    elif "out" in values:
+        values["html"] = values["out"]
+    values.pop("out", None)
 
 
 def _is_missing(problem: str) -> bool:

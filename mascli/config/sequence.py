@@ -61,7 +61,8 @@ class TaskSequence:
 
     `model` holds fields of `InitConfig`; it is empty where a `checkpoint` is given. `samples` names
     images that come with the package. `training` and `estimating` hold fields of `TrainTaskConfig`
-    and `EstimateConfig`; those of a task beat the shared ones, and those of a method beat both.
+    and `EstimateConfig`; those of a task beat the shared ones, and those of a method beat both. `heads`
+    says whether each task has its own head, or all use the first one's.
     """
 
     tasks: tuple[TaskEntry, ...]
@@ -73,6 +74,7 @@ class TaskSequence:
     training: Settings = field(default_factory=dict)
     estimating: Settings = field(default_factory=dict)
     forgetting: tuple[str, ...] = ()
+    heads: Literal["own", "one"] = "own"
 
 
 FORGETTING = ("max", "max-final", "all")
@@ -82,7 +84,8 @@ METHODS = (*UNWEIGHED, *MEASURED, "si", "l2", DISTILLED)
 
 _NOT_SHARED = {f.name for f in dataclasses.fields(ModelOptions)} | {"checkpoint", "data", "task", "resume"}
 _OF_THE_METHOD = {"omega", "anchor", "lambda_", "distill", "rehearse", "collect", "val", "require_protection"}
-_OF_THE_ESTIMATE = {"method", "compat", "previous", "combine", "decay", "verify"}
+_OF_THE_METHOD |= {"head_of", "heads"}
+_OF_THE_ESTIMATE = {"method", "compat", "previous", "combine", "decay", "verify", "heads"}
 SHARED_TRAINING = {f.name for f in dataclasses.fields(TrainTaskConfig)} - _NOT_SHARED - _OF_THE_METHOD
 SHARED_ESTIMATING = {f.name for f in dataclasses.fields(EstimateConfig)} - _NOT_SHARED - _OF_THE_ESTIMATE
 
@@ -106,6 +109,7 @@ _KEYS: dict[str, Any] = _MODEL_KEYS | {
     "data": Path,
     "test": Path,
     "tasks": Any,
+    "heads": Literal["own", "one"],
     "methods": Any,
     "seeds": tuple[int, ...],
     "training": Any,
@@ -155,6 +159,7 @@ def read_sequence(path: Path, problems: list[str]) -> TaskSequence:
         training=_settings(TrainTaskConfig, given.get("training"), f"{where}: training", problems),
         estimating=_settings(EstimateConfig, given.get("estimating"), f"{where}: estimating", problems),
         forgetting=given.get("forgetting", ()),
+        heads=given.get("heads", "own"),
     )
 
 
@@ -231,7 +236,8 @@ def _strengths(method: str, value: Any, where: str, problems: list[str]) -> tupl
         return (None,)
     top = math.inf if method != DISTILLED else 1e12
     if not strengths or not all(0 <= strength <= top for strength in strengths) or len(set(strengths)) < len(strengths):
-        problems.append(f"{where} must be auto, a number of 0 or more, or a list of different ones")
+        numbers = "a number of 0 to 1e12" if method == DISTILLED else "auto, a number of 0 or more"
+        problems.append(f"{where} must be {numbers}, or a list of different ones")
     return strengths
 
 

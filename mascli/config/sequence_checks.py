@@ -84,6 +84,8 @@ def _methods(sequence: TaskSequence) -> Iterator[str]:
                 protected: dict[str, Any] = {} if strength is None else {"omega": (UNIFORM,), "lambda_": strength}
                 if method.method == "lwf":
                     protected = {"distill": strength}
+                if sequence.heads == "one" and method.method != "alone" and task is not sequence.tasks[0]:
+                    protected["head_of"] = sequence.tasks[0].name
                 yield from _told(_training(sequence, task, method, protected), f"{who}training: ")
             if method.method in MEASURED:
                 fields = estimating_fields(sequence, task, method)

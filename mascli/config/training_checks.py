@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mascli.config.commands import UNIFORM, TrainTaskConfig
 from mascli.errors import printable
-from mascli.records import TASK_NAME
+from mascli.records import TASK_NAME, task_name_problem
 
 
 def wants_search(config: TrainTaskConfig) -> bool:
@@ -28,6 +28,7 @@ def training_problems(config: TrainTaskConfig) -> list[str]:
         *_penalty_problems(config),
         *_method_problems(config),
         *_optimizer_problems(config),
+        *_head_problems(config),
     ]
 
 
@@ -42,6 +43,10 @@ def ignored_problems(config: TrainTaskConfig) -> list[str]:
         problems.append("--temperature needs --distill: it softens what is distilled")
     if config.collect is None and _changed(config, "damping"):
         problems.append("--damping needs --collect: it bounds what is collected")
+    if config.collect is None and config.heads:
+        problems.append("--heads needs --collect: it is for what is collected")
+    if config.head_of is not None and _changed(config, "head_lr"):
+        problems.append("--head-lr is for a head of its own: with --head-of it learns at --lr, as all that is shared")
     return problems
 
 
@@ -84,6 +89,17 @@ def _method_problems(config: TrainTaskConfig) -> Iterator[str]:
         for flag, given in (("--collect", config.collect), ("--distill", config.distill)):
             if given is not None:
                 yield f"{flag} is for shared parameters that learn; --lambda inf does not train them"
+
+
+def _head_problems(config: TrainTaskConfig) -> Iterator[str]:
+    if config.head_of is not None and not TASK_NAME.fullmatch(config.head_of):
+        yield f"--head-of '{printable(config.head_of)}': {task_name_problem(config.head_of)}"
+    if not config.head_epochs:
+        return
+    if config.head_of is not None:
+        yield "--head-epochs is for a new head, learned without a penalty; --head-of uses one that is trained already"
+    elif config.heads:
+        yield "--heads collects from the first step on: give --head-epochs 0"
 
 
 def _optimizer_problems(config: TrainTaskConfig) -> Iterator[str]:

@@ -10,12 +10,22 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from mascli.errors import CheckpointError, listed, printable
 from mascli.files.header import Header, strict_json
-from mascli.records import FORMAT_VERSION, CheckpointRecord, OmegaRecord, Preprocessing, task_name_problem
+from mascli.records import (
+    FORMAT_VERSION,
+    TASK_NAME,
+    CheckpointRecord,
+    OmegaRecord,
+    Preprocessing,
+    Task,
+    head_tensor,
+    is_left_out,
+    task_name_problem,
+)
 from mascli.typed import build, key_of
 
 Record = TypeVar("Record", CheckpointRecord, OmegaRecord)
@@ -92,7 +102,7 @@ def omega_record(header: Header) -> OmegaRecord:
             f"{printable(header.path)} is {what}; an omega file is needed here (mascli estimate makes one)"
         )
     record = _record(header, OmegaRecord)
-    _refuse(header, [*_omega_problems(record), *_dtype_problems(header)])
+    _refuse(header, [*_omega_problems(record), *_head_problems(header, record), *_dtype_problems(header)])
     return record
 
 
@@ -110,7 +120,8 @@ def canonical_json(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key_of(field.name): _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {key_of(field.name): _plain(its) for field, its in fields.items() if not is_left_out(field, its)}
     if isinstance(value, Mapping):
         return {key: _plain(member) for key, member in value.items()}
     if isinstance(value, list | tuple):
@@ -127,8 +138,13 @@ def _metadata(kind: str, record: CheckpointRecord | OmegaRecord, foreign: Mappin
 
 
 def _lowest_version(record: CheckpointRecord | OmegaRecord) -> int:
-    """The format that a program has to know to read such a file; 2 brought tensors of each task's own."""
-    return 2 if isinstance(record, CheckpointRecord) and record.owned else 1
+    """The format that a program has to know to read such a file.
+
+    2 brought tensors of each task's own, 3 heads that several tasks use, and importance of heads.
+    """
+    if isinstance(record, OmegaRecord):
+        return 3 if any(part.heads_sha256 for part in record.contributions) else 1
+    return 3 if record.common_heads else 2 if record.owned else 1
 
 
 def _key(field: dataclasses.Field[Any]) -> str:
@@ -169,8 +185,10 @@ def _checkpoint_problems(record: CheckpointRecord) -> Iterator[str]:
             yield f"task '{printable(task.name)}': {problem}"
         if not task.classes or len(set(task.classes)) < len(task.classes):
             yield f"task '{printable(task.name)}' has no classes or the same one twice"
-    if set(record.heads) != set(record.task_names):
+    if set(record.heads) != {task.name for task in record.tasks if task.head is None}:
         yield "its tasks and its heads are not the same"
+    for position, task in enumerate(record.tasks):
+        yield from _borrowing_problems(task, record.tasks[:position])
     if record.owned and set(record.owned) != set(record.task_names):
         yield "some of its tasks have tensors of their own and others do not"
     if any(table.keys() != record.own_names for table in record.owned.values()):
@@ -179,6 +197,20 @@ def _checkpoint_problems(record: CheckpointRecord) -> Iterator[str]:
         "the tensors {} are shared and a task's own", record.own_names & {*record.shared, *record.buffers}
     )
     yield from _preprocessing_problems(record.preprocessing)
+
+
+def _borrowing_problems(task: Task, earlier: Sequence[Task]) -> Iterator[str]:
+    """What is wrong with a task that uses the head of another one."""
+    if task.head is None:
+        return
+    owner = next((other for other in earlier if other.name == task.head and other.head is None), None)
+    who = f"task '{printable(task.name)}' uses the head of '{printable(task.head)}'"
+    if owner is None:
+        yield f"{who}, and no earlier task of that name has one"
+    elif owner.classes != task.classes:
+        yield f"{who}, which has other classes"
+    if task.imported:
+        yield f"{who} and one that came with the weights"
 
 
 def _preprocessing_problems(prepared: Preprocessing) -> Iterator[str]:
@@ -219,6 +251,14 @@ def _omega_problems(record: OmegaRecord) -> Iterator[str]:
         shares = (known.overall, known.lowest, known.half_difference)
         if known.images < 2 or not all(0 <= share <= 1 for share in shares):  # NaN is not
             yield "its reliability cannot be"
+
+
+def _head_problems(header: Header, record: OmegaRecord) -> Iterator[str]:
+    """What is wrong with the heads that estimates have measured the tensors of."""
+    measured = {task for part in record.contributions for task in part.heads_sha256}
+    yield from _named("{} cannot name a task", (task for task in measured if not TASK_NAME.fullmatch(task)))
+    found = {task: [name for name in header.tensors if name.startswith(head_tensor(task, ""))] for task in measured}
+    yield from _named("it lacks the tensors of the heads {}", (task for task, names in found.items() if not names))
 
 
 def _dtype_problems(header: Header) -> Iterator[str]:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from mascli.data.fingerprint import fingerprint, unpacked
 from mascli.errors import CheckpointError, printable
-from mascli.records import OmegaRecord
+from mascli.records import OmegaRecord, head_tensor
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def _pool_terms(record: OmegaRecord) -> dict[str, object]:
     (only,) = record.contributions
     prepared = {f"the preprocessing's {key}": value for key, value in asdict(only.preprocessing).items()}
     own = {"the weights, by shared_sha256": only.shared_sha256, "the heads": only.heads}
+    own["the heads whose own tensors were measured"] = tuple(map(" ".join, sorted(only.heads_sha256.items())))
     return {**_terms(record), **own, **prepared}
 
 
@@ -142,10 +143,17 @@ def _check_same(
         one, two = first.shapes.get(name), other.shapes.get(name)
         if one != two:
             shapes = " and ".join("absent" if shape is None else str(list(shape)) for shape in (one, two))
-            both = "; from before and after --batchnorm per-task? Then give both to train-task as --omega"
+            heads = any(name.startswith(head_tensor(task, "")) for task in _heads(first.record) ^ _heads(other.record))
+            why = "measured with and without --heads" if heads else "from before and after --batchnorm per-task"
+            both = f"; {why}? Then give both to train-task as --omega"
             raise CheckpointError(
                 f"{refusal}: tensor {printable(name)} is {shapes}{both if None in (one, two) else ''}"
             )
+
+
+def _heads(record: OmegaRecord) -> frozenset[str]:
+    """The heads whose own tensors an omega has."""
+    return frozenset(task for part in record.contributions for task in part.heads_sha256)
 
 
 def _short(value: object) -> str:

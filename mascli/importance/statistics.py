@@ -1,30 +1,39 @@
-"""What the values of an omega are like: statistics, layer by layer, and a histogram of all."""
+"""What the values of an omega are like: statistics and histograms, of all values and layer by layer."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mascli.files.tensor_file import Header, read_array
+from mascli.files.blocks import float_blocks
+from mascli.files.header import Header
+from mascli.importance.layer_names import by_layer
+from mascli.importance.layer_names import layer_of as layer_of
+from mascli.importance.layer_names import natural_order as natural_order
+from mascli.importance.tally import Counts, Float32, Sweep, Tally, found, found_in, positive_range
 from mascli.records import Statistics
 
 Array = NDArray[Any]
-Float32 = NDArray[np.float32]
+
+SORTED = 1 << 16  # values that are sorted rather than counted
+_NO_EDGES = np.zeros(0, np.float32)
+# p such that at least p % of the values do not exceed the quantile
+_PERCENTS = (10, 90, 99)
 
 
 @dataclass(frozen=True)
 class LayerSummary:
     """Importance of one layer, which is every parameter of one module.
 
-    `share` is its part of the sum of all finite values, `zeros` the share of exact zeros (0 to 1),
-    `p99` the smallest value that at least 99 % of the values do not exceed. `not_finite` counts
-    values that are NaN or infinite; with a NaN, the layer's mean, median, p99 and maximum are NaN.
+    `share` is its part of the sum of all finite values, `zeros` the share of exact zeros (0 to 1).
+    `p10`, `p90` and `p99` are the smallest values that at least 10, 90 and 99 % of the values do not
+    exceed. `not_finite` counts values that are NaN or infinite, `negative` finite ones below zero.
+    With a NaN, the layer's mean, quantiles, minimum and maximum are NaN.
     """
 
     name: str
@@ -36,6 +45,10 @@ class LayerSummary:
     maximum: float
     zeros: float
     not_finite: int
+    p10: float = math.nan
+    p90: float = math.nan
+    minimum: float = math.nan
+    negative: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,60 +66,74 @@ class Histogram:
     counts: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class OmegaSummary:
+    """All values of an omega (`overall`, `histogram`), and those of each layer, in bins with the same edges.
+
+    `total` is the sum of all finite values.
+    """
+
+    overall: LayerSummary
+    histogram: Histogram
+    layers: tuple[LayerSummary, ...]
+    histograms: dict[str, Histogram]
+    total: float
+
+    @property
+    def statistics(self) -> Statistics:
+        """Mean, median, maximum and share of zeros of all values."""
+        return Statistics(self.overall.mean, self.overall.median, self.overall.maximum, self.overall.zeros)
+
+
 def statistics(arrays: Iterable[Array]) -> Statistics:
     """Mean, exact median, maximum and share of zeros over all values of `arrays`; NaN where there are none."""
-    values = _joined(arrays)
-    mean, median, _, maximum, zeros = _described(values)
-    return Statistics(mean, median, maximum, zeros)
+    parts = [np.ravel(array).astype(np.float32, copy=False) for array in arrays]
+    return swept_statistics(lambda: parts)
 
 
 def swept_statistics(sweep: Callable[[], Iterable[Float32]]) -> Statistics:
-    """The same of values >= 0 and finite that are too many to hold: `sweep` gives them all, block by block, twice.
+    """The same of values that are too many to hold: `sweep` gives them all, block by block, twice at most."""
+    tally = Tally(np.ravel(values) for values in sweep())
+    ranked, _ = _looked_up(tally, lambda: map(np.ravel, sweep()), _NO_EDGES)
+    return Statistics(tally.mean, ranked.median, _highest(tally), _share(tally.zeros, tally.count))
 
-    The bits of such numbers have the order of the numbers. Counts by the upper 16 bits tell in which
-    group the median lies, then counts by the lower 16 bits of that group which value it is.
+
+def file_summary(header: Header, bins: int = 24) -> OmegaSummary:
+    """Statistics and histograms of an omega file, layer by layer in the order of their names, numbers by value.
+
+    A layer is a parameter's name up to the last dot. Memory is that of a few blocks.
+
+    Raises:
+        CheckpointError: a dtype that float32 cannot hold, or a file that has changed.
     """
-    upper = np.zeros(1 << 16, np.int64)
-    sums, maximum, zeros = [], 0.0, 0
-    for values in sweep():
-        upper += np.bincount(_upper(values), minlength=upper.size)
-        sums.append(float(values.sum(dtype=np.float64)))
-        maximum = max(maximum, float(values.max(initial=0.0)))
-        zeros += values.size - int(np.count_nonzero(values))
-    count = int(upper.sum())
-    if not count:
-        return Statistics(*(math.nan,) * 4)
-    ranks = ((count - 1) // 2, count // 2)
-    ends = upper.cumsum()
-    groups = [int(np.searchsorted(ends, rank, "right")) for rank in ranks]
-    lower = {group: np.zeros(1 << 16, np.int64) for group in groups}
-    for values in sweep():
-        at, bits = _upper(values), np.ravel(values).view(np.uint32)
-        for group, counts in lower.items():
-            counts += np.bincount(bits[at == group] & 0xFFFF, minlength=counts.size)
-    low, high = (
-        _float(group, int(np.searchsorted(lower[group].cumsum(), rank - (ends[group] - upper[group]), "right")))
-        for rank, group in zip(ranks, groups, strict=True)
+
+    def everything() -> Iterator[Float32]:
+        return _values(header, header.tensors)
+
+    edges = _edges(*positive_range(everything()), bins)
+    whole, layers, masses, histograms = Tally(), [], [], {}
+    for layer, names in by_layer(header.tensors).items():
+        tally, quantiles, counts = _layer(header, names, edges)
+        whole.join(tally)
+        layers.append(_summary(layer, tally, quantiles))
+        masses.append(tally.total)
+        histograms[layer] = _histogram(tally, edges, counts)
+    total, together = whole.total, zip(*(histogram.counts for histogram in histograms.values()), strict=True)
+    overall = _summary("", whole, _looked_up(whole, everything, _NO_EDGES)[0])
+    return OmegaSummary(
+        overall=replace(overall, share=1.0 if total else 0.0),
+        histogram=_histogram(whole, edges, tuple(map(sum, together))),
+        layers=tuple(
+            replace(layer, share=mass / total if total else 0.0) for layer, mass in zip(layers, masses, strict=True)
+        ),
+        histograms=histograms,
+        total=total,
     )
-    return Statistics(math.fsum(sums) / count, low / 2 + high / 2, maximum, zeros / count)
 
 
 def layer_summaries(header: Header) -> tuple[LayerSummary, ...]:
-    """The layers of an omega file in the order of their names, numbers by value.
-
-    A layer is a parameter's name up to the last dot; its tensors alone are in memory at a time.
-    """
-    layers: dict[str, list[str]] = {}
-    for name in natural_order(header.tensors):
-        layers.setdefault(layer_of(name), []).append(name)
-    found = [_summary(layer, _joined(read_array(header, name) for name in names)) for layer, names in layers.items()]
-    total = math.fsum(mass for _, mass in found)
-    return tuple(replace(summary, share=mass / total if total else 0.0) for summary, mass in found)
-
-
-def layer_of(parameter: str) -> str:
-    """The module that owns a parameter; a parameter of the network itself is its own layer."""
-    return parameter.rpartition(".")[0] or parameter
+    """The layers of an omega file, as `file_summary` finds them."""
+    return file_summary(header, 1).layers
 
 
 def log_histogram(arrays: Iterable[Array], bins: int) -> Histogram:
@@ -115,89 +142,100 @@ def log_histogram(arrays: Iterable[Array], bins: int) -> Histogram:
     Where all positive values are the same, they are one bin; where there are none, there is no bin.
     """
     parts = [np.ravel(array).astype(np.float32, copy=False) for array in arrays]
-    finite = [part if np.isfinite(part).all() else part[np.isfinite(part)] for part in parts]
-    ranges = [_positive_range(part) for part in finite]
-    low, high = min((low for low, _ in ranges), default=math.inf), max((high for _, high in ranges), default=0.0)
-    edges = _edges(low, high, bins) if low <= high else np.zeros(0, np.float32)
-    below = [sum(int(np.count_nonzero(part < edge)) for part in finite) for edge in edges[:-1]]
-    negative = sum(int(np.count_nonzero(part < 0)) for part in finite)
-    zeros = sum(int(np.count_nonzero(part == 0)) for part in finite)
-    count = sum(part.size for part in finite)
-    return Histogram(
-        zeros=zeros,
-        not_finite=sum(part.size for part in parts) - count,
-        negative=negative,
-        edges=tuple(edges.tolist()),
-        counts=tuple(above - at for at, above in zip(below, [*below[1:], count], strict=True)) if below else (),
-    )
+    edges, tally = _edges(*positive_range(parts), bins), Tally(parts)
+    return _histogram(tally, edges, _counts(tally, found(tally, lambda: parts, (), edges)[1]))
 
 
 def file_histogram(header: Header, bins: int = 24) -> Histogram:
     """The histogram of all values of an omega file."""
-    return log_histogram((read_array(header, name) for name in header.tensors), bins)
+    return file_summary(header, bins).histogram
 
 
-def natural_order(names: Iterable[str]) -> list[str]:
-    """`names` sorted with their numbers by value: `features.2` before `features.10`."""
-    return sorted(names, key=_natural)
+class _Quantiles(NamedTuple):
+    """The values of some ranks; all NaN where there is no value or one is NaN."""
+
+    median: float = math.nan
+    p10: float = math.nan
+    p90: float = math.nan
+    p99: float = math.nan
 
 
-def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    parts = re.split(r"([0-9]+)", name)
-    return tuple((1, int(part[:4000]), part) if part.isascii() and part.isdigit() else (0, 0, part) for part in parts)
+def _values(header: Header, names: Iterable[str]) -> Iterator[Float32]:
+    return (block for name in names for block in float_blocks(header, name))
 
 
-def _upper(values: Float32) -> Array:
-    """The upper 16 bits of each value, without the sign that a zero may have."""
-    return (np.ravel(values).view(np.uint32) >> 16) & 0x7FFF
+def _layer(header: Header, names: Sequence[str], edges: Float32) -> tuple[Tally, _Quantiles, tuple[int, ...]]:
+    """The tally of a layer, its quantiles, and its counts between `edges`."""
+    if sum(header.tensors[name].count for name in names) > SORTED:
+        tally = Tally(_values(header, names))
+        quantiles, below = _looked_up(tally, lambda: _values(header, names), edges)
+        return tally, quantiles, _counts(tally, below)
+    values = np.concatenate([np.zeros(0, np.float32), *_values(header, names)])
+    tally = Tally([values])
+    ranked, below = found_in(values, _ranks(tally), edges)
+    return tally, _quantiles(ranked), _counts(tally, below)
 
 
-def _float(upper: int, lower: int) -> float:
-    """The float32 number of these bits."""
-    return float(np.array(upper << 16 | lower, np.uint32).view(np.float32))
+def _looked_up(tally: Tally, sweep: Sweep, edges: Float32) -> tuple[_Quantiles, Counts]:
+    ranked, below = found(tally, sweep, _ranks(tally), edges)
+    return _quantiles(ranked), below
 
 
-def _joined(arrays: Iterable[Array]) -> Float32:
-    """One new vector of all values, that may be reordered."""
-    parts = [np.ravel(array) for array in arrays]
-    return np.concatenate(parts, dtype=np.float32) if parts else np.zeros(0, np.float32)
+def _ranks(tally: Tally) -> list[int]:
+    """The ranks that the quantiles need: two for the median, then one for each percentage."""
+    count = tally.count
+    if tally.nans or not count:
+        return []
+    return [(count - 1) // 2, count // 2, *(-(-count * percent // 100) - 1 for percent in _PERCENTS)]
 
 
-def _described(values: Float32) -> tuple[float, float, float, float, float]:
-    """Mean, median, p99, maximum and share of zeros; reorders `values`."""
-    count = values.size
-    if not count:
-        return (math.nan,) * 5
-    zeros = int(np.count_nonzero(values == 0)) / count
-    maximum = float(values.max())
-    if math.isnan(maximum):
-        return math.nan, math.nan, math.nan, math.nan, zeros
-    mean = float(values.mean(dtype=np.float64))
-    at = [(count - 1) // 2, count // 2, -(-count * 99 // 100) - 1]
-    values.partition(at)
-    low, high, p99 = (float(values[position]) for position in at)
-    return mean, low / 2 + high / 2, p99, maximum, zeros
+def _quantiles(ranked: Sequence[float]) -> _Quantiles:
+    return _Quantiles(ranked[0] / 2 + ranked[1] / 2, *ranked[2:]) if ranked else _Quantiles()
 
 
-def _summary(layer: str, values: Float32) -> tuple[LayerSummary, float]:
-    """The summary of a layer, its share still open, and the sum of its finite values."""
-    finite = np.isfinite(values)
-    mass = float(values.sum(dtype=np.float64, where=finite))
-    not_finite = values.size - int(np.count_nonzero(finite))
-    mean, median, p99, maximum, zeros = _described(values)
-    return LayerSummary(layer, values.size, 0.0, mean, median, p99, maximum, zeros, not_finite), mass
+def _summary(layer: str, tally: Tally, quantiles: _Quantiles) -> LayerSummary:
+    """The summary of a layer, its share still open."""
+    return LayerSummary(
+        name=layer,
+        parameters=tally.count,
+        share=0.0,
+        mean=tally.mean,
+        maximum=_highest(tally),
+        minimum=tally.lowest + 0.0 if tally.count else math.nan,
+        zeros=_share(tally.zeros, tally.count),
+        not_finite=tally.nans + tally.infinite,
+        negative=tally.negative,
+        **quantiles._asdict(),
+    )
 
 
-def _positive_range(values: Float32) -> tuple[float, float]:
-    """Smallest and largest positive value; infinity and zero where there are none."""
-    smallest = values.min(initial=np.inf, where=values > 0)
-    return float(smallest), max(float(values.max(initial=0.0)), 0.0)
+def _highest(tally: Tally) -> float:
+    return tally.highest + 0.0 if tally.count else math.nan
+
+
+def _share(part: int, count: int) -> float:
+    return part / count if count else math.nan
+
+
+def _counts(tally: Tally, below: Counts) -> tuple[int, ...]:
+    """Positive values between edges, of how many lie below each edge; the last bin has its upper edge too."""
+    if not below.size:
+        return ()
+    inner = below[:-1] - below[0]
+    return (*np.diff(inner).tolist(), tally.positive - int(inner[-1]))
+
+
+def _histogram(tally: Tally, edges: Float32, counts: tuple[int, ...]) -> Histogram:
+    return Histogram(tally.zeros, tally.nans + tally.infinite, tally.negative, tuple(edges.tolist()), counts)
 
 
 def _edges(low: float, high: float, bins: int) -> Float32:
-    """`bins` + 1 edges from `low` to `high` in float32, as the values are, fewer where these are too close."""
-    if low == high:
-        return np.array([low, high], np.float32)
+    """`bins` + 1 edges from `low` to `high` in float32, as the values are, fewer where these are too close.
+
+    None where `low` is above `high`: there are no positive values.
+    """
+    if low >= high:
+        return np.array([low, high] if low == high else [], np.float32)
     edges = np.geomspace(low, high, bins + 1).astype(np.float32)
     edges[0], edges[-1] = low, high
     return np.unique(edges)

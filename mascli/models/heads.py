@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
@@ -19,6 +19,7 @@ from mascli.models.classifier import (
     replace_everywhere,
 )
 from mascli.models.kept_tensors import forgetting
+from mascli.records import head_tensor
 
 
 class _AllAnswered(Exception):
@@ -65,7 +66,7 @@ class TaskHeads(nn.Module):
 
 
 class MultiHeadModel(nn.Module):
-    """A network whose classifier layer has been replaced by one head for each task.
+    """A network whose classifier layer has been replaced by heads: one for each task, or for several.
 
     Args:
         network: any network whose classifier is one Linear or Conv2d layer.
@@ -81,6 +82,8 @@ class MultiHeadModel(nn.Module):
         self.original = (layer,)  # in a tuple: not a submodule any more
         self.network = network
         self.own = OwnTensors()
+        self._owners: dict[str, str] = {}  # task -> the task whose head it uses, where that is not its own
+        self._counted: set[str] = set()
         self._paths = replace_everywhere(network, layer, TaskHeads(layer))
 
     @property
@@ -92,12 +95,44 @@ class MultiHeadModel(nn.Module):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The names of the tasks that have a head, in the order they were added."""
-        return tuple(key.removeprefix("task-") for key in self.task_heads.heads)
+        """The names of all tasks: those that have a head, then those that use one of these, as they were added."""
+        return (*(key.removeprefix("task-") for key in self.task_heads.heads), *self._owners)
 
     def head(self, task: str) -> nn.Module:
-        """The head of `task`."""
-        return self.task_heads.heads[f"task-{task}"]
+        """The head that `task` uses."""
+        return self.task_heads.heads[f"task-{self.head_owner(task)}"]
+
+    def head_owner(self, task: str) -> str:
+        """The task that the head of `task` was made for: most often itself."""
+        return self._owners.get(task, task)
+
+    @property
+    def common_heads(self) -> tuple[str, ...]:
+        """The heads that several tasks use, by the task that each was made for: their tensors are shared."""
+        return tuple(dict.fromkeys(self._owners.values()))
+
+    def is_imported(self, task: str) -> bool:
+        """Whether the head of `task` came with the weights, and answers through the rest of the network."""
+        return self.head_owner(task) in self.task_heads.imported
+
+    def use_head(self, task: str, of: str) -> None:
+        """Let a new `task` use the head of `of`, whose tensors are shared from now on, for good.
+
+        Where each task has its own normalisation, the new task starts from the newest one's.
+        """
+        self._owners[task] = self.head_owner(of)
+        if self.own.names:
+            self.own.add(self.network, task)
+
+    def count_heads(self, tasks: Iterable[str]) -> None:
+        """Count the tensors of the heads of `tasks` among the shared ones, whether or not several tasks use them."""
+        self._counted |= {self.head_owner(task) for task in tasks}
+
+    def answering(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """`tasks` without those that answer as an earlier one: by the same head, with the same tensors of their own."""
+        groups = {task: number for number, group in enumerate(self.own.passes(tasks)) for task in group}
+        first = {(self.head_owner(task), number): task for task, number in reversed(groups.items())}
+        return tuple(task for task in tasks if first[self.head_owner(task), groups[task]] == task)
 
     def add_head(self, task: str, classes: int) -> nn.Module:
         """Add a head with random weights for a new task of `classes` classes.
@@ -117,10 +152,16 @@ class MultiHeadModel(nn.Module):
         return self.head(task)
 
     def take_head(self, task: str, other: MultiHeadModel) -> None:
-        """Copy the head of `task`, and the tensors it has of its own, from `other`, a model of the same network."""
-        self.task_heads.heads[f"task-{task}"] = copy.deepcopy(other.head(task))
-        imported = self.task_heads.imported
-        (imported.add if task in other.task_heads.imported else imported.discard)(task)
+        """Copy the head of `task`, and the tensors it has of its own, from `other`, a model of the same network.
+
+        Of a task that uses the head of another one, it is copied that it does.
+        """
+        if other.head_owner(task) != task:
+            self._owners[task] = other.head_owner(task)
+        else:
+            self.task_heads.heads[f"task-{task}"] = copy.deepcopy(other.head(task))
+            imported = self.task_heads.imported
+            (imported.add if other.is_imported(task) else imported.discard)(task)
         if self.own.names:
             stored = {name: self.own.values(self.network, name) for name in self.own.tasks}
             stored = {name: {n: t.clone() for n, t in values.items()} for name, values in stored.items()}
@@ -149,15 +190,32 @@ class MultiHeadModel(nn.Module):
         heads, answers = self.task_heads, dict[str, Tensor]()
         for group in self.own.passes(tasks):
             final = None
-            with heads_active(heads, group):
+            owners = dict.fromkeys(self.head_owner(task) for task in group)
+            with heads_active(heads, tuple(owners)):
                 with suppress(_AllAnswered), forgetting(self.network, but=heads):
                     final = self.own.run(self.network, images, group[0])
-                answers |= {t: final_outputs(final) if t in heads.imported else heads.answers[t] for t in group}
+                found = {o: final_outputs(final) if o in heads.imported else heads.answers[o] for o in owners}
+            answers |= {task: found[self.head_owner(task)] for task in group}
         return tuple(answers[task] for task in tasks)
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
+        """All shared parameters: those of the network, and of the heads that several tasks use, by their names."""
+        heads = [owner for owner in self.tasks if owner in self._counted or owner in self.common_heads]
+        return {**self.network_parameters(), **self.head_parameters(heads)}
+
+    def learning_parameters(self, tasks: Iterable[str]) -> dict[str, nn.Parameter]:
+        """The shared parameters that learn along with `tasks`: without the common heads that none of them uses."""
+        used = {self.head_owner(task) for task in tasks}
+        return {**self.network_parameters(), **self.head_parameters(o for o in self.common_heads if o in used)}
+
+    def network_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters outside the heads that no task has of its own, by the network's own names, a tied one once."""
         return {name: p for name, p in self.network.named_parameters() if self._is_shared(name)}
+
+    def head_parameters(self, tasks: Iterable[str]) -> dict[str, nn.Parameter]:
+        """The parameters of the heads of `tasks`, each once, by the names that they have in files."""
+        owners = dict.fromkeys(self.head_owner(task) for task in tasks)
+        return {head_tensor(o, name): p for o in owners for name, p in self.head(o).named_parameters()}
 
     def shared_buffers(self) -> dict[str, Tensor]:
         """Persistent buffers outside the heads that no task has of its own, by the network's own names."""
@@ -174,13 +232,14 @@ class MultiHeadModel(nn.Module):
 
     def aliases(self) -> dict[str, str]:
         """Second names of tied shared parameters, each with the name it is stored under."""
-        first = {id(p): name for name, p in self.shared_parameters().items()}
+        first = {id(p): name for name, p in self.network_parameters().items()}
         every = self.network.named_parameters(remove_duplicate=False)
         return {n: first[id(p)] for n, p in every if id(p) in first and first[id(p)] != n}
 
     def head_tensors(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors of every head, by task and by the head's own names."""
-        return {task: dict(self.head(task).state_dict()) for task in self.tasks}
+        """The tensors of every head, by the task that it was made for and by the head's own names."""
+        owners = (task for task in self.tasks if self.head_owner(task) == task)
+        return {task: dict(self.head(task).state_dict()) for task in owners}
 
     def load(
         self,
@@ -196,7 +255,7 @@ class MultiHeadModel(nn.Module):
         if owned:
             self.own.restore(self.network, owned)
         with torch.no_grad():
-            for name, target in (*self.shared_parameters().items(), *self.shared_buffers().items()):
+            for name, target in (*self.network_parameters().items(), *self.shared_buffers().items()):
                 target.copy_(shared[name] if name in shared else buffers[name])
             for task, tensors in heads.items():
                 self.head(task).load_state_dict(dict(tensors))

@@ -68,7 +68,7 @@ def plain_state(
         if problems[-1]:
             continue
         target.load_state_dict(kept, strict=True)
-        logits = None if task in model.task_heads.imported else _logits_at(network, model.classifier, images)
+        logits = None if model.is_imported(task) else _logits_at(network, model.classifier, images)
         _check_answers(model, task, target.eval().to(images.device), logits, images)
         return Plain(candidate, kept, logits, tuple(name for name in state if name not in kept))
     raise UnsupportedModelError(

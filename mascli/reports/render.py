@@ -7,29 +7,38 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from mascli.errors import printable
+from mascli.reports.filter_map import filter_map_lines
 from mascli.reports.histogram import histogram_lines
-from mascli.reports.report import Chart, Facts, Lines, Report, Section, Table, plain
+from mascli.reports.report import Chart, Facts, FilterMap, Lines, Report, Scatter, Section, Table, plain
+from mascli.reports.scatter import scatter_lines, style_of
+from mascli.reports.sparkline import cell_text
 
 PIPED_WIDTH = 80
 NARROWEST = 6  # columns that text keeps when a table must shrink
 NAMES = 12  # the same for the first column, which says what a row is about
+LEAST_NAMES = 24  # the same for a table that may leave columns out instead
+LEAST_TABLE = 60  # columns of a terminal below which it leaves none out: its rows go below each other
 LEAST_VALUE = 20  # columns for the value of a fact, below which it goes under its label
 
 _STYLES = {"FAILED": "bold red", "passed": "green", "kept": "green"}
 
 
-def text(report: Report, width: int | None, ascii_only: bool = False) -> Text:
-    """The report as text; `width` None (not a terminal) cuts and wraps nothing."""
-    blocks = [list(_section(section, width, ascii_only)) for section in report.sections]
+def text(report: Report, width: int | None, ascii_only: bool = False, colour: bool = False) -> Text:
+    """The report as text; `width` None (not a terminal) cuts and wraps nothing.
+
+    Without `colour`, what colours would say is said by characters.
+    """
+    blocks = [list(_section(section, width, ascii_only, colour)) for section in report.sections]
     return Text("\n\n").join(Text("\n").join(block) for block in blocks if block)
 
 
-def _section(section: Section, width: int | None, ascii_only: bool) -> Iterator[Text]:
+def _section(section: Section, width: int | None, ascii_only: bool, colour: bool) -> Iterator[Text]:
     title = "" if isinstance(section, Facts) else section.title
     body: Iterator[Text]
     if isinstance(section, Facts):
@@ -38,6 +47,10 @@ def _section(section: Section, width: int | None, ascii_only: bool) -> Iterator[
         body = (line for text in section.lines for line in _wrapped(_safe(text), width, "  "))
     elif isinstance(section, Table):
         body = _table(section, width, ascii_only)
+    elif isinstance(section, Scatter):
+        body = _scatter(section, width, ascii_only)
+    elif isinstance(section, FilterMap):
+        body = iter(filter_map_lines(section.importance, width or PIPED_WIDTH, ascii_only, colour))
     else:
         body = _chart(section, width, ascii_only)
     lines = list(body)
@@ -71,10 +84,11 @@ def _wrapped(line: str, width: int | None, indent: str) -> Iterator[Text]:
 def _table(table: Table, width: int | None, ascii_only: bool) -> Iterator[Text]:
     if not table.rows:
         return
+    table, left_out = _fitting(table, width)
     headers = [column.split("\n") for column in table.columns]
     height = max(len(header) for header in headers)
     header_rows = [[([""] * (height - len(h)) + h)[line] for h in headers] for line in range(height)]
-    rows = [[_safe(cell) for cell in row] for row in table.rows]
+    rows = [[_safe(cell_text(cell, ascii_only)) for cell in row] for row in table.rows]
     to_right = [column in table.right for column in table.columns]
     widths = _widths(header_rows, rows, to_right, width)
     if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
@@ -88,6 +102,24 @@ def _table(table: Table, width: int | None, ascii_only: bool) -> Iterator[Text]:
         )
         line.rstrip()
         yield line
+    if left_out:
+        told = f"(no room for {', '.join(left_out)}: a wider terminal, a pipe and --format csv have them)"
+        yield from (Text(line, style="dim") for line in textwrap.wrap(told, width or len(told)))
+
+
+def _fitting(table: Table, width: int | None) -> tuple[Table, list[str]]:
+    """The table without those columns of `less` that a terminal has no room for, and their names."""
+    left_out: list[str] = []
+    while width is not None and width >= LEAST_TABLE and len(left_out) < len(table.less):
+        kept = [index for index, column in enumerate(table.columns) if column not in left_out]
+        cells = [[table.columns[index], *(row[index] for row in table.rows)] for index in kept]
+        names, *others = (max(map(cell_len, column)) for column in cells)
+        if min(names, LEAST_NAMES) + sum(others) + 2 * len(others) <= width:
+            break
+        left_out.append(table.less[len(left_out)])
+    kept = [index for index, column in enumerate(table.columns) if column not in left_out]
+    rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[index] for index in kept), rows=rows), left_out
 
 
 def _rows_below_each_other(table: Table, rows: list[list[str]], width: int) -> Iterator[Text]:
@@ -131,6 +163,11 @@ def _chart(chart: Chart, width: int | None, ascii_only: bool) -> Iterator[Text]:
         styled = Text(line)
         styled.highlight_regex("[█▏▎▍▌▋▊▉#]+", "cyan")
         yield styled
+
+
+def _scatter(scatter: Scatter, width: int | None, ascii_only: bool) -> Iterator[Text]:
+    for label, drawn in scatter_lines(scatter.density, width or PIPED_WIDTH, ascii_only):
+        yield Text.assemble(label, *((character, style_of(character)) for character in drawn))
 
 
 def _safe(value: str) -> str:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mascli.records import is_left_out
+
 if TYPE_CHECKING:
+    from mascli.importance.density import Density
     from mascli.importance.statistics import Histogram
 
 
@@ -32,13 +35,15 @@ class Lines:
 class Table:
     """Rows of text under column names, which may take several lines.
 
-    A column whose name is in `right` is aligned to the right.
+    A column whose name is in `right` is aligned to the right. On a terminal too narrow for all columns
+    those named in `less` are left out, the first one first, and a line says so.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: frozenset[str] = frozenset()
+    less: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,23 @@ class Chart:
     histogram: Histogram
 
 
-Section = Facts | Lines | Table | Chart
+@dataclass(frozen=True)
+class Scatter:
+    """Two quantities of each parameter against each other, on logarithmic scales."""
+
+    title: str
+    density: Density
+
+
+@dataclass(frozen=True)
+class FilterMap:
+    """One block for each filter of a layer, by its importance on a logarithmic scale."""
+
+    title: str
+    importance: tuple[float, ...]
+
+
+Section = Facts | Lines | Table | Chart | Scatter | FilterMap
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,7 @@ class Report:
 
     `checks` become the test cases of a JUnit file; `unmet` are the limits that the user set and the
     result does not meet, one line each. `notes` were told while it ran: no section repeats them,
-    but documents hold them.
+    but documents hold them. `failed` is what could not be learned, one line each.
     """
 
     command: str
@@ -77,16 +98,19 @@ class Report:
     checks: tuple[Check, ...]
     unmet: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 def plain(value: Any) -> Any:
     """`value` as what strict JSON can hold; nan and the infinities become text, as JSON has none.
 
-    Dataclasses become tables (a field's trailing underscore is dropped), paths become text, and
-    what UTF-8 cannot write (odd bytes of a file name) becomes backslash escapes.
+    Dataclasses become tables (a field's trailing underscore is dropped, and so is a field that files
+    leave out), paths become text, and what UTF-8 cannot write (odd bytes of a file name) becomes
+    backslash escapes.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name.rstrip("_"): plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name.rstrip("_"): plain(its) for field, its in fields.items() if not is_left_out(field, its)}
     if isinstance(value, Mapping):
         return {plain(str(key)): plain(member) for key, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -63,8 +63,9 @@ class MethodRun:
 class RunResult:
     """All methods of a sequence. `images` are the test images of each task, `warnings` what went wrong where.
 
-    `seconds` is the time of all steps, `method_seconds` that of each method's own, over all seeds, by
-    label; a resumed run counts the steps of the earlier ones.
+    `failed` are the trainings that came to no end, and why; their methods are left out. `seconds` is the
+    time of all steps, `method_seconds` that of each method's own, over all seeds, by label; a resumed
+    run counts the steps of the earlier ones.
     """
 
     out: str
@@ -74,6 +75,7 @@ class RunResult:
     methods: tuple[MethodRun, ...]
     forgetting: tuple[str, ...]
     warnings: tuple[str, ...]
+    failed: tuple[str, ...]
     steps: int
     skipped: int
     seconds: float
@@ -126,7 +128,9 @@ def run_report(result: RunResult, *, timed: bool = True) -> Report:
     sections += [_summary(result), *_other_forgetting(result), _transfer(result, timed=timed)]
     sections += [Lines(_remarks(result)), Facts(tuple(facts))]
     checks = tuple(Check(f"{method.label}: learned", True) for method in result.methods)
-    return Report("run", _payload(result, timed=timed), _rows(result), tuple(sections), checks)
+    checks += tuple(Check(text.partition(":")[0], False, text) for text in result.failed)
+    payload = _payload(result, timed=timed)
+    return Report("run", payload, _rows(result), tuple(sections), checks, failed=result.failed)
 
 
 def steps_report(planned: PlannedSteps) -> Report:
@@ -196,6 +200,7 @@ def _mark(method: MethodRun) -> str:
 
 def _remarks(result: RunResult) -> tuple[str, ...]:
     remarks = [f"warning: {text}" for text in result.warnings]
+    remarks += [f"warning: left out, {text}" for text in result.failed]
     if any(method.chosen == "validation" for method in result.methods):
         remarks.append("chosen: the lambda with the highest accuracy on the validation folders of all tasks at the end")
     if any(method.chosen == "hindsight" for method in result.methods):
@@ -220,6 +225,7 @@ def _payload(result: RunResult, *, timed: bool) -> dict[str, Any]:
     payload: dict[str, Any] = {name: plain(getattr(result, name)) for name in names}
     payload["methods"] = [_method(method) for method in result.methods]
     payload["warnings"] = plain(result.warnings)
+    payload["failed"] = plain(result.failed)
     if timed:
         payload["seconds"] = {"all": result.seconds, "methods": dict(result.method_seconds)}
     return payload

@@ -77,6 +77,7 @@ class TrainResult:
     shared parameters that the penalty leaves alone, slows, and holds. `drift` is None without an
     omega, `lambda_search` with a lambda of the user's. `distill` is the weight of
     the distillation, None where there was none, and `rehearsed` names tasks that learned along.
+    `head_of` is the task whose head this one uses, None for a head of its own.
     """
 
     out: str
@@ -104,6 +105,7 @@ class TrainResult:
     distill: float | None = None
     temperature: float | None = None
     rehearsed: tuple[str, ...] = ()
+    head_of: str | None = None
 
 
 def train_task_report(result: TrainResult) -> Report:
@@ -113,6 +115,7 @@ def train_task_report(result: TrainResult) -> Report:
         (
             ("checkpoint", result.out),
             ("task", f"{result.task}, {len(result.classes)} classes: {listed(result.classes)}"),
+            *((("head", f"that of {result.head_of}"),) if result.head_of else ()),
             ("images", images + unreadable_text(result.unreadable)),
             ("validation", _validation(result)),
             ("protection", _protection(result)),

@@ -35,7 +35,8 @@ class Learner:
     """Learns `batches.tasks[0]`, whose head the model already has, and leaves the model at its best epoch.
 
     The best epoch is the one with the highest validation accuracy, of equal ones that with the lowest
-    validation loss; without validation it is the last. Heads of tasks that `batches` does not have are not touched.
+    validation loss; without validation it is the last. Heads of tasks that `batches` does not have are not
+    touched. A head that several tasks use learns as the other shared parameters do, and not by itself.
 
     Args:
         regularizers: what acts around the steps in which shared parameters learn.
@@ -56,9 +57,11 @@ class Learner:
         self.model, self.batches, self.recipe = model, batches, recipe
         self.regularizers = list(regularizers)
         self._validate, self._observer, self._after_step = validate, observer, after_step
-        self._shared = list(model.shared_parameters().values()) if recipe.train_shared else []
+        self._shared = list(model.learning_parameters(batches.tasks).values()) if recipe.train_shared else []
         self._own = list(model.own_parameters().values())
-        self._heads = [parameter for task in batches.tasks for parameter in model.head(task).parameters()]
+        own_heads = [task for task in batches.tasks if model.head_owner(task) not in model.common_heads]
+        self._heads = [parameter for task in own_heads for parameter in model.head(task).parameters()]
+        self._new_head = list(model.head(own_heads[0]).parameters()) if batches.tasks[0] in own_heads else []
         self._device = next(model.parameters()).device
         self._position = Position()
         self._history: list[Epoch] = []
@@ -146,7 +149,7 @@ class Learner:
         total = self.recipe.head_epochs if head_only else self.recipe.epochs
         if self._position.phase != phase:
             self._position = Position(phase)
-        heads = list(self.model.head(self.batches.tasks[0]).parameters()) if head_only else self._heads
+        heads = self._new_head if head_only else self._heads
         shared = [] if head_only else [*self._own, *self._shared]
         learning = {id(parameter) for parameter in (*heads, *shared)}
         with frozen([p for p in self.model.parameters() if id(p) not in learning]):
@@ -205,7 +208,8 @@ class Learner:
         for added in _added_losses(outputs, batch, regularizers):
             total = total + added
         optimizer.zero_grad()
-        total.backward()
+        if learning:  # else nothing is to learn: all is shared and held
+            total.backward()
         for regularizer in regularizers:
             regularizer.after_backward()
         if self.recipe.clip_norm is not None:

@@ -20,7 +20,7 @@ def make_optimizer(
         {"params": list(parameters), "lr": rate, "initial_lr": rate}
         for parameters, rate in ((head, recipe.head_lr), (shared, recipe.lr))
     ]
-    groups = [group for group in groups if group["params"]]
+    groups = [group for group in groups if group["params"]] or groups[:1]  # torch wants one, if only of nothing
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, foreach=True)
     return torch.optim.SGD(

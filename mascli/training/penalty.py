@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascli.errors import UsageError
+from mascli.errors import UnstableError
 from mascli.training.optimizers import adaptive_divisors, effective_rate, group_of
 from mascli.training.recipe import Recipe
 from mascli.training.regularizer import Regularizer
@@ -207,20 +207,20 @@ def make_penalty(
     """The penalty of a form ("decoupled" or "loss") for the optimiser of `recipe`.
 
     Raises:
-        UsageError: the `loss` form's step would overshoot further each time under SGD, or its squares
+        UnstableError: the `loss` form's step would overshoot further each time under SGD, or its squares
             overflow under AdamW; the line names the largest lambda that the optimiser can follow.
     """
     if form == "loss":
         largest = max((float(omega.max()) for omega in omegas if omega.numel()), default=0.0)
         limit = largest_stable(recipe)
         if recipe.optimizer == "sgd" and 2 * strength * largest >= limit:
-            raise UsageError(
+            raise UnstableError(
                 f"--penalty loss diverges at --lambda {strength:g}: with --lr {recipe.lr:g}, --momentum "
                 f"{recipe.momentum:g} and the largest importance {largest:.3g} it is stable below "
                 f"{limit / (2 * largest):.3g}; use --penalty decoupled, or less"
             )
         if recipe.optimizer == "adamw" and 2 * strength * largest > LARGEST_SQUARED:
-            raise UsageError(
+            raise UnstableError(
                 f"--penalty loss holds nothing at --lambda {strength:g} with --optimizer adamw: its squared gradients "
                 f"overflow: with the largest importance {largest:.3g} it takes at most "
                 f"{LARGEST_SQUARED / (2 * largest):.3g}; use --penalty decoupled, or less"

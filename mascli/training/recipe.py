@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Recipe:
     """`lr` is the rate of shared parameters and `head_lr` that of heads, both times the schedule's factor.
 
+    A head that several tasks use is shared.
+
     The optimiser is "sgd" or "adamw", the latter with torch's own betas and epsilon; momentum,
     Nesterov and dampening are SGD's. `clip_norm` bounds the norm of the task's gradient over all that
     learns. `train_shared` False learns the head alone; `train_batchnorm` lets batch norm learn its

@@ -23,7 +23,7 @@ Values = dict[str, Tensor]
 
 
 def average(config: AverageConfig, observer: Observer) -> AverageResult:
-    """Average the shared parameters of checkpoints; the heads of all their tasks stay as they are.
+    """Average the shared parameters of checkpoints, with the heads that several tasks use; other heads stay.
 
     Raises:
         CheckpointError: checkpoints that do not belong together, or an omega of another one.
@@ -33,6 +33,10 @@ def average(config: AverageConfig, observer: Observer) -> AverageResult:
     options = ModelOptions(trust_model_code=config.trust_model_code)
     opened = [open_checkpoint(path, options, device, observer) for path in config.checkpoints]
     weights = _shares(config)
+    common = {owner for each in opened for owner in each.model.common_heads}
+    for each in opened:
+        each.model.count_heads(common)
+    heads_before = {each.heads_sha256[owner] for each in opened for owner in common}
     parameters = [{n: p.detach().cpu() for n, p in each.model.shared_parameters().items()} for each in opened]
     omegas = _omegas(config, opened, observer)
     found = mode_parameters(parameters, omegas, weights) if omegas else mean_parameters(parameters, weights)
@@ -55,6 +59,7 @@ def average(config: AverageConfig, observer: Observer) -> AverageResult:
             "parents": [each.file_sha256 for each in opened],
             "omegas": [file_sha256(path) for path in config.omega],
         },
+        heads_before=tuple(sorted(heads_before)),
     )
     save_checkpoint(config.out, result, step, overwrite=config.overwrite)
     values = sum(value.numel() for value in found.values())

@@ -6,8 +6,8 @@ from functools import reduce
 from pathlib import Path
 
 from mascli.config import AverageConfig, ModelOptions
-from mascli.errors import CheckpointError, UsageError, printable
-from mascli.files.binding import check_binding, own_shapes, shared_shapes
+from mascli.errors import CheckpointError, UsageError, listed, printable
+from mascli.files.binding import check_binding, head_shapes, own_shapes, shared_shapes
 from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import Header, read_header
 from mascli.models.spec import check_model_spec
@@ -31,6 +31,7 @@ def check_average(config: AverageConfig) -> None:
     records = [_record(header, config) for header in headers]
     for path, record in zip(config.checkpoints, records, strict=True):
         _check_alike(config.checkpoints[0], records[0], path, record)
+    _check_heads(config.checkpoints, records)
     if not reduce(frozenset.intersection, (record.ancestry for record in records)):
         raise CheckpointError(
             f"{', '.join(map(printable, config.checkpoints))} have no common ancestor: only networks that were learned "
@@ -38,7 +39,7 @@ def check_average(config: AverageConfig) -> None:
         )
     for header, record, path in zip(headers, records, config.omega, strict=False):
         omega = read_header(path)
-        shapes, own = shared_shapes(header, record), own_shapes(header, record)
+        shapes, own = shared_shapes(header, record), {**own_shapes(header, record), **head_shapes(header, record)}
         check_binding(omega_record(omega), omega_shapes(omega), record.ancestry, shapes, printable(path), own)
 
 
@@ -86,3 +87,26 @@ def _check_alike(first: Path, one: CheckpointRecord, path: Path, other: Checkpoi
         known = next((found for found in other.tasks if found.name == task.name), task)
         if known.imported != task.imported:
             raise CheckpointError(f"{names} both have a task {task.name}, which came with the weights in one only")
+
+
+def _check_heads(paths: tuple[Path, ...], records: list[CheckpointRecord]) -> None:
+    """Check that each task uses the same head wherever it is, and that all have the heads that several tasks use."""
+    every = list(zip(paths, records, strict=True))
+    known: dict[str, tuple[Path, str | None]] = {}
+    for path, record in every:
+        for task in record.tasks:
+            first, head = known.setdefault(task.name, (path, task.head))
+            if head != task.head:
+                raise CheckpointError(
+                    f"{printable(first)} and {printable(path)} both have a task {task.name}, which uses the head of "
+                    f"{head or task.head} in one only: learn both with the same --head-of"
+                )
+    for path, record in every:
+        for owner, users in record.common_heads.items():
+            classes = next(task.classes for task in record.tasks if task.name == owner)
+            for other, its in every:
+                if classes not in [task.classes for task in its.tasks if task.name == owner]:
+                    raise CheckpointError(
+                        f"{listed(users)} share one head in {printable(path)}, and {printable(other)} has none of "
+                        f"{owner} with these classes: average checkpoints that were learned from one with that head"
+                    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from mascli.config import EvaluateConfig
+from mascli.config import EvaluateConfig, TrainTaskConfig
 from mascli.data.folders import LabelledFolder, labelled_folder, task_folders
 from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
-from mascli.records import TASK_NAME
+from mascli.records import TASK_NAME, Task
 from mascli.workflows.estimating.settled import check_task
 
 
@@ -25,6 +25,30 @@ def training_folder(path: Path) -> LabelledFolder:
             "folders, PATH/CLASS/IMAGE"
         )
     return folder
+
+
+def classes_to_learn(config: TrainTaskConfig, folder: LabelledFolder, tasks: Iterable[Task]) -> tuple[str, ...]:
+    """The classes of a new task, in the order of its head's outputs: the folder's, or those of the head it uses.
+
+    Args:
+        tasks: those of the checkpoint.
+
+    Raises:
+        DataError: the head that `--head-of` names has other classes than the folder.
+    """
+    known = next((task.classes for task in tasks if task.name == config.head_of), None)
+    if known is None:
+        return folder.classes
+    lacking = [name for name in known if name not in folder.classes]
+    foreign = [name for name in folder.classes if name not in known]
+    if lacking or foreign:
+        found = [f"it lacks {listed(lacking)}"] * bool(lacking)
+        found += [f"it has {listed(foreign)}, which the head does not know"] * bool(foreign)
+        raise DataError(
+            f"{printable(folder.root)} does not have the classes of {config.head_of}, whose head is to be used "
+            f"({listed(known, most=20)}): {'; '.join(found)}"
+        )
+    return known
 
 
 def data_arguments(data: Iterable[str]) -> list[tuple[str | None, Path]]:

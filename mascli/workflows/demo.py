@@ -12,10 +12,14 @@ from mascli.config import DemoConfig, EvaluateConfig, InspectConfig
 from mascli.config.command_line import command_line
 from mascli.config.sequence import MethodEntry, TaskEntry, TaskSequence
 from mascli.data.samples.digits import write_digit_tasks
+from mascli.errors import NumericsError
+from mascli.files.atomic import write_text
 from mascli.files.tensor_file import read_header
 from mascli.importance.statistics import file_histogram
 from mascli.observer import Observer
 from mascli.reports.demo import DemoResult, MethodResult
+from mascli.reports.export import to_json
+from mascli.reports.run import run_report
 from mascli.workflows.preflight import DEMO_MARK
 from mascli.workflows.run import carry_out
 from mascli.workflows.sequences.done_steps import Content, Steps, forget_all
@@ -25,6 +29,7 @@ from mascli.workflows.sequences.sequence_steps import plan
 MODEL = {"model": "mascli:mlp", "model_arg": ("hidden=64-64",), "image_size": (8,), "channels": 1}
 TRAINING = {"lr": 0.05, "head_lr": 0.05, "epochs": 20, "val_split": 0.0}  # 240 images a task: none to spare
 STRENGTH = 0.1
+RESULT = "result.json"  # as mascli run writes it
 SHOWN = ("average_accuracy", "learning_accuracy", "forgetting")
 
 
@@ -41,8 +46,11 @@ def demo(config: DemoConfig, observer: Observer) -> DemoResult:
         training=TRAINING,
     )
     planned = plan(sequence, folder, {"device": config.device}, flat=True)
-    records, skipped = carry_out(planned.steps, Steps(folder / "steps", Content()), observer)
-    result = run_result(str(folder), sequence, planned, records, skipped)
+    done = carry_out(planned, Steps(folder / "steps", Content()), observer)
+    if done.failed:
+        raise NumericsError("\n".join(f"{name}: {text}" for name, text in done.failed.items()))
+    result = run_result(str(folder), sequence, done.plan, done.records, done.skipped, done.failed)
+    write_text(folder / RESULT, to_json(run_report(result, timed=False)), overwrite=True)
     omega = folder / "mas" / f"{result.tasks[-2]}.omega"  # with which the last task was learned
     return DemoResult(
         out=str(folder),
@@ -74,4 +82,5 @@ def _prepared_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DEMO_MARK).write_text("made by mascli demo; --overwrite replaces the files of an earlier one\n")
     forget_all(folder)
+    (folder / RESULT).unlink(missing_ok=True)
     return folder

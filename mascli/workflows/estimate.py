@@ -40,6 +40,7 @@ from mascli.reports.estimate import EstimateResult, LayerRow, VerifiedFacts
 from mascli.reports.numbers import correlation, plural
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega
 from mascli.workflows.estimating.estimate_run import ImageSource, measure_images
+from mascli.workflows.estimating.measured_heads import heads_to_measure
 from mascli.workflows.estimating.measuring import Measured, settled_measure
 from mascli.workflows.estimating.settled import check_task
 from mascli.workflows.estimating.unfinished_estimate import Position, UnfinishedEstimate
@@ -59,7 +60,9 @@ def _estimate(config: EstimateConfig, out: Path, observer: Observer) -> Estimate
     device = chosen_device(config.device)
     with observer.phase(f"opening {printable(config.checkpoint)}"):
         opened = open_checkpoint(config.checkpoint, config, device, observer)
-        tasks = answering_tasks(config, opened)
+        asked = answering_tasks(config, opened)
+        opened.model.count_heads(heads_to_measure(config, opened, asked))
+        tasks = opened.model.answering(asked)
         previous = read_bound_omega(config.previous, opened) if config.previous else None
         if previous is not None and (ignored := previous.note()) is not None:
             observer.note(ignored)
@@ -69,7 +72,7 @@ def _estimate(config: EstimateConfig, out: Path, observer: Observer) -> Estimate
     if (note := measured.note()) is not None:
         observer.note(note)
     source = _source(config, opened, tasks, measured, files, device, observer)
-    unfinished = UnfinishedEstimate(out, _settings(config, opened, tasks, measured, source))
+    unfinished = UnfinishedEstimate(out, _settings(config, opened, asked, measured, source))
     verified = _verified(config, opened, tasks, measured, source, observer)
 
     with ExitStack() as context:
@@ -91,7 +94,7 @@ def _estimate(config: EstimateConfig, out: Path, observer: Observer) -> Estimate
         measured.method,
         measured.objective,
         measured.reduction,
-        (_contribution(opened, tasks, found, position),),
+        (_contribution(opened, asked, found, position),),
         reliability=found.reliability,
     )
     with observer.phase(f"writing {printable(out)}"):
@@ -146,6 +149,7 @@ def _settings(
     """Everything that the sums of an unfinished estimate depend on, by the words for it."""
     names = canonical_json([str(file.relative_to(config.data)) for file in source.files])
     return {
+        "heads": opened.measured_heads(opened.model.shared_parameters()) or None,
         "checkpoint": current_shared_sha256(opened.model),
         "tasks": list(tasks),
         "method": [measured.method, measured.objective, measured.reduction],
@@ -223,6 +227,7 @@ def _contribution(opened: Opened, tasks: tuple[str, ...], found: Estimate, posit
         statistics=statistics(values.cpu().numpy() for values in found.omega.values()),
         preprocessing=opened.preprocessing,
         unused=found.plan.unused,
+        heads_sha256=opened.measured_heads(found.omega),
     )
 
 

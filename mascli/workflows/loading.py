@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from mascli.models.heads import MultiHeadModel
 from mascli.models.spec import parse_model_spec
 from mascli.models.zoo import build_network, usual_preprocessing
 from mascli.observer import Observer
-from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task
+from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task, head_tensor
 from mascli.reports.numbers import plural
 from mascli.workflows.estimating.settled import settled_preprocessing
 
@@ -49,14 +49,31 @@ class Opened:
         """Hashes of the shared parameters of this checkpoint and of all it came from."""
         return frozenset(step.shared_sha256 for step in self.lineage)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every shared parameter."""
-        return {name: tuple(p.shape) for name, p in self.model.shared_parameters().items()}
+    @property
+    def heads_sha256(self) -> dict[str, str]:
+        """The hash of every head as it is now, by the task that it was made for."""
+        own = [task.name for task in self.tasks if task.head is None]
+        return {task: shared_sha256(self.model.head_parameters([task])) for task in own}
+
+    def measured_heads(self, names: Iterable[str]) -> dict[str, str]:
+        """The hash of each head of which there are tensors among `names`, by the task that it was made for."""
+        measured = set(names)
+        return {task: self.heads_sha256[task] for task, table in self.head_shapes().items() if measured & table.keys()}
+
+    @property
+    def known_heads(self) -> frozenset[str]:
+        """Hashes of all heads as they are now, and as every step found those that several tasks use."""
+        return frozenset((*self.heads_sha256.values(), *(one for step in self.lineage for one in step.heads_before)))
 
     def own_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor of the network that each task has of its own."""
         network = self.model.network.state_dict()
         return {name: tuple(network[name].shape) for name in self.model.own.names}
+
+    def head_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """The shape of every tensor of a head, by the task that the head was made for and the name in files."""
+        own = [task.name for task in self.tasks if task.head is None]
+        return {task: {name: tuple(p.shape) for name, p in self.model.head_parameters([task]).items()} for task in own}
 
 
 def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, observer: Observer) -> Opened:
@@ -76,7 +93,9 @@ def open_checkpoint(path: Path, options: ModelOptions, device: torch.device, obs
     network = build_network(record.model, preprocessing, classes=len(imported.classes) if imported else None)
     model = MultiHeadModel(network.float(), record.model.classifier, example_image(preprocessing))
     for task in record.tasks:
-        if task.imported:
+        if task.head is not None:
+            model.use_head(task.name, of=task.head)
+        elif task.imported:
             model.import_head(task.name)
         else:
             model.add_head(task.name, len(task.classes))
@@ -174,7 +193,7 @@ def _foreign_metadata(weights: Path) -> dict[str, str]:
 
 def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) -> None:
     """Write the model as a checkpoint whose newest step is `step`, in place of its `shared_sha256`."""
-    shared, buffers = opened.model.shared_parameters(), opened.model.shared_buffers()
+    shared, buffers = opened.model.network_parameters(), opened.model.shared_buffers()
     heads, owned = opened.model.head_tensors(), opened.model.own_tensors()
     record = CheckpointRecord(
         model=opened.spec,
@@ -183,7 +202,7 @@ def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) 
         lineage=(*opened.lineage, step),
         shared=tuple(shared),
         buffers=tuple(buffers),
-        heads={task: {name: f"mascli.head.{task}.{name}" for name in tensors} for task, tensors in heads.items()},
+        heads={task: {name: head_tensor(task, name) for name in tensors} for task, tensors in heads.items()},
         aliases=opened.model.aliases(),
         owned={task: {name: f"mascli.task.{task}.{name}" for name in tensors} for task, tensors in owned.items()},
     )
@@ -192,8 +211,9 @@ def save_checkpoint(path: Path, opened: Opened, step: Step, *, overwrite: bool) 
 
 
 def current_shared_sha256(model: MultiHeadModel) -> str:
-    """The hash of the shared parameters and buffers as they are now."""
-    return shared_sha256({**model.shared_parameters(), **model.shared_buffers()})
+    """The hash of what tasks share, as it is now: parameters, buffers, and the heads that several tasks use."""
+    heads = model.head_parameters(model.common_heads)
+    return shared_sha256({**model.network_parameters(), **model.shared_buffers(), **heads})
 
 
 def example_image(preprocessing: Preprocessing) -> Tensor:
@@ -263,7 +283,7 @@ def _with_weights(
 
 def _check_fit(path: Path, model: MultiHeadModel, record: CheckpointRecord, header: Header) -> None:
     """Check that the file has every tensor of the model as it is built here, in its shape and dtype, and no other."""
-    every: dict[str, Tensor] = {**model.shared_parameters(), **model.shared_buffers()}
+    every: dict[str, Tensor] = {**model.network_parameters(), **model.shared_buffers()}
     own = {name: tensor for name, tensor in every.items() if name in record.own_names}
     expected = {name: tensor for name, tensor in every.items() if name not in own}
     table = {name: name for name in (*record.shared, *record.buffers)}
@@ -291,7 +311,7 @@ def _check_fit(path: Path, model: MultiHeadModel, record: CheckpointRecord, head
 
 def _check_finite(path: Path, model: MultiHeadModel) -> None:
     own = {f"{name} of {task}": tensor for task, table in model.own_tensors().items() for name, tensor in table.items()}
-    for name, tensor in {**model.shared_parameters(), **own, **model.state_dict()}.items():
+    for name, tensor in {**model.network_parameters(), **own, **model.state_dict()}.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise NumericsError(
                 f"{printable(path)}: {printable(name.removeprefix('network.'))} holds numbers that are not finite; "

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from mascli.config import (
     UNIFORM,
-    Common,
     DemoConfig,
     EstimateConfig,
     EvaluateConfig,
     ExportConfig,
     InitConfig,
-    InspectConfig,
     MergeConfig,
     ModelOptions,
     TrainTaskConfig,
@@ -24,14 +22,18 @@ from mascli.config import (
 )
 from mascli.config.methods import chosen
 from mascli.data.folders import labelled_folder, labels_for, list_images
-from mascli.errors import CheckpointError, DataError, UsageError, listed, printable
-from mascli.files.binding import check_binding, own_shapes, shared_shapes
+from mascli.errors import CheckpointError, UsageError, listed, printable
+from mascli.files.binding import check_binding, head_shapes, own_shapes, shared_shapes
 from mascli.files.partial_file import partial_path
 from mascli.files.records_json import checkpoint_record, omega_record
-from mascli.files.tensor_file import Header, output_problem, read_header
+from mascli.files.tensor_file import Header, read_header
 from mascli.models.spec import check_model_spec, parse_model_spec
 from mascli.records import CheckpointRecord, task_name_problem
-from mascli.workflows.chosen_folders import data_arguments, evaluation_folders, training_folder
+from mascli.workflows.accuracy_limits import check_limits
+from mascli.workflows.checked_paths import check_paths as check_paths
+from mascli.workflows.checked_paths import replaces as replaces
+from mascli.workflows.checked_paths import report_problems
+from mascli.workflows.chosen_folders import classes_to_learn, data_arguments, evaluation_folders, training_folder
 from mascli.workflows.estimating.given_labels import check_classes, labels_by_folder
 from mascli.workflows.estimating.settled import check_task, settled_preprocessing, task_names
 
@@ -114,9 +116,13 @@ def check_train_task(config: TrainTaskConfig) -> None:
         _check_omega(omega, record, config.checkpoint)
     for anchor in config.anchor:
         _check_anchor(anchor, record)
-    folder = training_folder(config.data)
+    if config.head_of is not None and config.head_of not in names:
+        raise UsageError(
+            f"--head-of {printable(config.head_of)}: the checkpoint has no such task (tasks: {listed(names) or 'none'})"
+        )
+    classes = classes_to_learn(config, training_folder(config.data), record.tasks if record else ())
     if config.val is not None:
-        labels_for(labelled_folder(config.val), folder.classes, config.task)
+        labels_for(labelled_folder(config.val), classes, config.task)
     for task, old in rehearsed.items():
         if task not in names:
             raise UsageError(f"--rehearse {task}: the checkpoint has no such task (tasks: {listed(names) or 'none'})")
@@ -134,20 +140,10 @@ def check_evaluate(config: EvaluateConfig) -> None:
         {**folders, "--data-root": config.data_root},
     )
     record = _checkpoint(config.checkpoint, config)
-    chosen = evaluation_folders(config, task_names(record, config))
+    names = task_names(record, config)
+    chosen = evaluation_folders(config, names)
     earlier = {name for path in config.baseline for name in task_names(_checkpoint(path, config), config)}
-    if config.max_forgetting is not None and not earlier & chosen.keys():
-        raise UsageError(f"--max-forgetting: no --baseline has a task of those to evaluate ({', '.join(chosen)})")
-    learned = {task.name for task in record.tasks if not task.imported} if record else set()
-    limited = (learned if config.min_accuracy is not None else set()) | (
-        learned & earlier if config.max_forgetting is not None else set()
-    )
-    missing = sorted(limited - chosen.keys()) if config.data_root is not None and config.task is None else []
-    if missing:
-        raise DataError(
-            f"{printable(config.data_root or '')} has no folder for {listed(missing)}, which the limit is for; add it, "
-            "or name the task to evaluate with --task"
-        )
+    check_limits(config, record, names, chosen, earlier)
     for task in record.tasks if record else ():
         if task.name in chosen:
             labels_for(labelled_folder(chosen[task.name]), task.classes, task.name)
@@ -163,11 +159,6 @@ def check_export(config: ExportConfig) -> None:
         check_task(config.task, names, config.checkpoint)
 
 
-def check_inspect(config: InspectConfig) -> None:
-    """Check `mascli inspect` before anything is read."""
-    check_paths(config, {"FILE": config.file}, {})
-
-
 def check_merge(config: MergeConfig) -> None:
     """Check `mascli merge` before anything is read."""
     check_paths(config, {f"OMEGA {path}": path for path in config.omegas}, {})
@@ -176,7 +167,7 @@ def check_merge(config: MergeConfig) -> None:
 def check_demo(config: DemoConfig) -> None:
     """Check that the folder of `mascli demo` is free, or that of an earlier demo."""
     folder = config.out or Path("mascli-demo")
-    problems = _report_problems(config)
+    problems = report_problems(config)
     if folder.exists() and not folder.is_dir():
         problems.append(f"-o: {printable(folder)} is a file; the demo needs a folder")
     elif folder.is_dir() and any(folder.iterdir()):
@@ -186,43 +177,6 @@ def check_demo(config: DemoConfig) -> None:
             problems.append(
                 f"-o: {printable(folder)} holds an earlier demo; choose another folder, or give --overwrite"
             )
-    if problems:
-        raise UsageError("\n".join(problems))
-
-
-def check_paths(config: Common, files: dict[str, Path | None], folders: dict[str, Path | None]) -> None:
-    """Check that inputs exist, and that outputs are free and no inputs, also with `--overwrite`.
-
-    Raises:
-        UsageError: naming every problem, one a line.
-    """
-    problems = []
-    for flag, path in files.items():
-        if path is not None and not path.exists():
-            problems.append(f"{printable(flag)}: there is no file {printable(path)}")
-        elif path is not None and path.is_dir():
-            problems.append(f"{printable(flag)}: {printable(path)} is a folder; a file is needed")
-    for flag, path in folders.items():
-        if path is not None and not path.exists():
-            problems.append(f"{printable(flag)}: there is no folder {printable(path)}")
-        elif path is not None and not path.is_dir():
-            problems.append(f"{printable(flag)}: {printable(path)} is a file; a folder of images is needed")
-    if not isinstance(config, EvaluateConfig | InspectConfig | DemoConfig):
-        if config.out is None:
-            problems.append("-o/--out is missing: say where the result goes")
-        else:
-            problem = output_problem(config.out, replaces(config))
-            problems += [f"-o: {problem}"] if problem else []
-    problems += _report_problems(config)
-    collected = config.collect if isinstance(config, TrainTaskConfig) else None
-    problem = output_problem(collected, replaces(config)) if collected is not None else None
-    problems += [f"--collect: {problem}"] if problem else []
-    outputs = [path for path in (*config.report, config.out, collected) if path is not None]
-    if collected is not None and outputs.count(collected) > 1:
-        problems.append(f"--collect: {printable(collected)} is named as another output too; choose another name")
-    for path in outputs:
-        if any(given is not None and path.resolve() == given.resolve() for given in files.values()):
-            problems.append(f"-o: {printable(path)} is an input of this command; choose another name")
     if problems:
         raise UsageError("\n".join(problems))
 
@@ -248,7 +202,7 @@ def _check_omega(path: Path, record: CheckpointRecord | None, checkpoint: Path) 
     omega = omega_record(header)
     if record is not None:
         stored = read_header(checkpoint)
-        shapes, own = shared_shapes(stored, record), own_shapes(stored, record)
+        shapes, own = shared_shapes(stored, record), {**own_shapes(stored, record), **head_shapes(stored, record)}
         check_binding(omega, omega_shapes(header), record.ancestry, shapes, printable(path), own)
     return header
 
@@ -263,15 +217,6 @@ def _check_anchor(path: Path, record: CheckpointRecord | None) -> None:
             f"--anchor {printable(path)} is of {printable(str(anchor.model))} and has other parameters than the "
             "checkpoint; give one that it descends from"
         )
-
-
-def replaces(config: Common) -> bool:
-    """Whether outputs that exist may be replaced: the user says so, or they are of the training that is gone on with.
-
-    A training that is killed just after it has written a file leaves its unfinished work behind too.
-    """
-    resumed = isinstance(config, TrainTaskConfig) and config.resume and config.out is not None
-    return config.overwrite or (resumed and config.out is not None and partial_path(config.out).exists())
 
 
 def _check_unfinished(config: EstimateConfig | TrainTaskConfig, what: str) -> None:
@@ -290,12 +235,3 @@ def _check_unfinished(config: EstimateConfig | TrainTaskConfig, what: str) -> No
 def omega_shapes(header: Header) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of an omega."""
     return {name: info.shape for name, info in header.tensors.items()}
-
-
-def _report_problems(config: Common) -> list[str]:
-    problems = [output_problem(path, config.overwrite) for path in config.report]
-    found = [f"--report: {problem}" for problem in problems if problem]
-    outputs = [path.resolve() for path in (*config.report, *([config.out] if config.out else []))]
-    if len(set(outputs)) < len(outputs):
-        found.append("--report and -o: the same file is named twice")
-    return found

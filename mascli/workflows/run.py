@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,24 @@ from mascli.config.sequence import TaskSequence
 from mascli.data.chosen_classes import link_classes
 from mascli.data.kept_images import keeping_images
 from mascli.data.samples.digits import write_digit_tasks
+from mascli.errors import NumericsError, UnstableError
 from mascli.files.atomic import remove_abandoned, write_text
 from mascli.observer import Observer
 from mascli.reports.evaluate import EvaluateResult
 from mascli.reports.export import to_csv, to_json
+from mascli.reports.report import plain
 from mascli.reports.run import RunResult, run_report
 from mascli.reports.train_task import TrainResult
 from mascli.workflows.estimate import estimate
 from mascli.workflows.evaluate import evaluate
 from mascli.workflows.init import init
 from mascli.workflows.merge import merge
+from mascli.workflows.pictures.of_run import draw_run
 from mascli.workflows.preflight import check_estimate, check_evaluate, check_init, check_merge, check_train_task
 from mascli.workflows.sequences.done_steps import Content, Record, Steps, check_unchanged, forget_all, with_resume
 from mascli.workflows.sequences.run_checks import RUN_MARK, class_sources, plan_of
 from mascli.workflows.sequences.run_result import run_result
-from mascli.workflows.sequences.sequence_steps import Step
+from mascli.workflows.sequences.sequence_steps import Plan, Step, without
 from mascli.workflows.train_task import train_task
 
 Command = tuple[Callable[[Any], None], Callable[[Any, Observer], Any]]
@@ -58,38 +62,65 @@ def run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunRes
     plan = plan_of(config, sequence)
     steps = Steps(folder / "steps", Content())
     check_unchanged(steps, plan.steps)
-    records, skipped = carry_out(plan.steps, steps, observer)
-    result = run_result(str(folder), sequence, plan, records, skipped)
+    done = carry_out(plan, steps, observer)
+    result = run_result(str(folder), sequence, done.plan, done.records, done.skipped, done.failed)
     report = run_report(result, timed=False)
     write_text(folder / "result.json", to_json(report), overwrite=True)
     write_text(folder / "result.csv", to_csv(report), overwrite=True)
+    if config.plot is not None:
+        draw_run(result, config.plot, overwrite=config.overwrite)
     return result
 
 
-def carry_out(planned: tuple[Step, ...], steps: Steps, observer: Observer) -> tuple[dict[str, Record], int]:
+@dataclass(frozen=True)
+class Done:
+    """What came of a plan: the part of it that could be done, the record of each step in it, what failed and why.
+
+    `skipped` steps were done before.
+    """
+
+    plan: Plan
+    records: dict[str, Record]
+    failed: dict[str, str]
+    skipped: int
+
+
+def carry_out(plan: Plan, steps: Steps, observer: Observer) -> Done:
     """Carry out every step in turn but those that are done, each shown as a user would type it.
 
-    Images stay decoded from step to step, as far as memory allows; folders of images must not change meanwhile.
+    A method whose training diverges is left out, and the others go on. Images stay decoded from step to step, as far
+    as memory allows; folders of images must not change meanwhile.
 
-    Returns:
-        The record of every step by name, and how many were done before.
+    Raises:
+        NumericsError, UnstableError: a training diverges that all methods need, or the last method left.
     """
     records: dict[str, Record] = {}
+    left, failed = plan, dict[str, str]()
     skipped, versions = 0, set[str]()
-    with keeping_images(), observer.progress("all steps", len(planned), "steps") as advance:
-        for step in planned:
+    with keeping_images(), observer.progress("all steps", len(plan.steps), "steps") as advance:
+        for step in plan.steps:
+            advance(1)
+            if step not in left.steps:
+                continue
             record = steps.done(step)
-            if record is None:
-                record = _carried_out(step, steps, observer)
-            else:
+            if record is not None:
                 observer.step(f"{step.name}: done before")
                 versions |= {record.version} - {__version__}
                 skipped += 1
+            else:
+                try:
+                    record = _carried_out(step, steps, observer)
+                except (NumericsError, UnstableError) as error:
+                    rest = without(left, step.name)
+                    if rest is None:
+                        raise
+                    left, failed[step.name] = rest, str(error)
+                    observer.note(f"{step.name}: {error}; this method is left out, and the others go on")
+                    continue
             records[step.name] = record
-            advance(1)
     if versions:
         observer.note(f"some steps were done by mascli {', '.join(sorted(versions))}, not {__version__}")
-    return records, skipped
+    return Done(left, {step.name: records[step.name] for step in left.steps}, failed, skipped)
 
 
 def _carried_out(step: Step, steps: Steps, observer: Observer) -> Record:
@@ -120,7 +151,8 @@ class _WithinRun(Observer):
 def _found(result: Any) -> dict[str, Any]:
     """What the report needs of the result of a step."""
     if isinstance(result, TrainResult):
-        return {"lambda": result.lambda_, "val_accuracy": result.val_accuracy, "warnings": list(result.warnings)}
+        found = {"lambda": result.lambda_, "val_accuracy": result.val_accuracy, "warnings": list(result.warnings)}
+        return {**found, "epochs": plain(result.epochs)}
     if isinstance(result, EvaluateResult):
         return {"tasks": [[row.task, row.correct, row.images] for row in result.tasks]}
     return {}

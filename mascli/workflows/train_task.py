@@ -51,13 +51,17 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     opened = open_checkpoint(config.checkpoint, config, device, observer)
     if config.batchnorm == "per-task":
         separate_batchnorm(opened, observer)
+    if config.head_of is not None:
+        opened.model.use_head(config.task, of=config.head_of)
     recipe = resolved_recipe(config, has_tasks=bool(opened.tasks), own_batchnorm=bool(opened.model.own.names))
     held = protection(config, opened, observer)
     data = learning_data(config, opened.preprocessing, opened.tasks, device, observer)
+    heads_before = tuple(opened.heads_sha256[owner] for owner in opened.model.common_heads)
     settings = unfinished_settings(config, recipe, opened, held, data)
 
     torch.manual_seed(derived_seed(config.seed, "head and dropout"))
-    opened.model.add_head(config.task, len(data.classes))
+    if config.head_of is None:
+        opened.model.add_head(config.task, len(data.classes))
     training = TaskTraining(config, opened, recipe, held, data, observer, repeated=wants_search(config))
     with asked_to_stop() as stop:
         progress = TrainingProgress(Unfinished(config.out, settings), stop, observer, resume=config.resume)
@@ -67,8 +71,10 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
             f"--lambda auto found none above 0 that costs at most {config.max_drop:g} points: nothing "
             "would be protected; allow a larger --max-drop, or give a --lambda"
         )
-    new = replace(opened, tasks=(*opened.tasks, Task(config.task, data.classes)))
-    warnings = _write(config, new, held, data, trained, trials)
+    owner = opened.model.head_owner(config.task)
+    task = Task(config.task, data.classes, head=None if owner == config.task else owner)
+    new = replace(opened, tasks=(*opened.tasks, task))
+    warnings = _write(config, new, held, data, trained, trials, heads_before)
     progress.remove()
     return result_of(config, new, held, data, trained, trials, time.monotonic() - started, warnings)
 
@@ -94,6 +100,7 @@ def _write(
     data: LearningData,
     trained: Trained,
     trials: tuple[Trial, ...],
+    heads_before: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Write the omega that was collected, if one was, and the checkpoint; returns warnings."""
     assert config.out is not None
@@ -116,6 +123,7 @@ def _write(
         data_fingerprint=fingerprint(data.digests),
         settings=settings_of(config, trained.learner.recipe, trained.strength),
         result=result,
+        heads_before=heads_before,
     )
     warnings: tuple[str, ...] = ()
     if config.collect is not None and not write_collected(

@@ -25,6 +25,7 @@ from mascli.config import (
     InitConfig,
     InspectConfig,
     MergeConfig,
+    ReportConfig,
     RunConfig,
     TrainTaskConfig,
 )
@@ -39,6 +40,7 @@ KINDS = {
     "average": AverageConfig,
     "export": ExportConfig,
     "run": RunConfig,
+    "report": ReportConfig,
     "demo": DemoConfig,
 }
 
@@ -84,7 +86,7 @@ def test_no_help_loads_torch_or_numpy() -> None:
     code = """
 import sys
 from mascli.cli.app import main
-words = "init estimate train-task evaluate inspect merge average export run demo"
+words = "init estimate train-task evaluate inspect merge average export run report demo"
 for command in [[], *([word] for word in words.split())]:
     try:
         main([*command, "--help"])
@@ -128,6 +130,7 @@ REQUIRED = {
     "average": "# checkpoints: (required)",
     "export": "# checkpoint: (required)",
     "run": "# sequence: (required)",
+    "report": "# folder: (required)",
 }
 
 
@@ -139,7 +142,7 @@ def test_show_config_names_what_is_missing_in_lines_that_can_be_filled_in(
     shown = capsys.readouterr().out
     comments = [line for line in shown.splitlines() if line.startswith("#")]
     assert REQUIRED[command] in comments
-    assert ("# out: (required)" in comments) is (command not in ("evaluate", "inspect"))
+    assert ("# out: (required)" in comments) is (command not in ("evaluate", "inspect", "report"))
     assert "seed: 3" in shown.splitlines()
     file = tmp_path / "settings.yaml"
     file.write_text(shown)
@@ -153,7 +156,7 @@ def test_show_config_names_what_is_missing_in_lines_that_can_be_filled_in(
 
 @pytest.mark.parametrize(
     ("command", "usage"),
-    [("merge", "OMEGA..."), ("estimate", "CHECKPOINT"), ("inspect", "FILE"), ("run", "SEQUENCE"), ("init", "")],
+    [("merge", "OMEGA..."), ("estimate", "CHECKPOINT"), ("inspect", "FILE OTHER"), ("run", "SEQUENCE"), ("init", "")],
 )
 def test_usage_shows_what_is_needed_without_brackets(
     command: str, usage: str, capsys: pytest.CaptureFixture[str]

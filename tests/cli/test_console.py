@@ -15,6 +15,7 @@ from mascli.cli.console import TerminalObserver, can_draw, show
 from mascli.config import EvaluateConfig
 from mascli.errors import GateError
 from mascli.reports.evaluate import evaluate_report
+from mascli.reports.inspect_file import inspect_report
 
 
 class Terminal(io.StringIO):
@@ -128,7 +129,7 @@ def test_colour_on_a_terminal_and_none_where_it_is_not_wanted(monkeypatch: Any) 
     monkeypatch.setenv("NO_COLOR", "1")
     show(report, "table")
     assert "FAILED" in terminal.getvalue()
-    assert "31m" not in terminal.getvalue()
+    assert "\x1b[1;31m" not in terminal.getvalue()
 
 
 def test_no_escape_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -143,8 +144,17 @@ def test_a_limit_that_is_not_met_stops_after_everything_is_written(tmp_path: Any
     config = EvaluateConfig(checkpoint=tmp_path, format="csv", report=(file,))
     with pytest.raises(GateError, match="more than --max-forgetting 1"):
         deliver(report, config)
-    assert capsys.readouterr().out.startswith("task,folder,")
+    assert capsys.readouterr().out.startswith("task,class,folder,")
     assert 'failures="1"' in file.read_text()
+
+
+def test_ascii_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    report = inspect_report(sample_results.INSPECT_OMEGA)
+    show(report, "table")
+    assert "█" in capsys.readouterr().out
+    show(report, "table", ascii_only=True)
+    drawn = capsys.readouterr().out
+    assert drawn.isascii() and "###" in drawn
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,9 @@ def test_kinds_are_not_confused() -> None:
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    newer = {**omega_metadata(stored.omega(), {}), "mascli.format_version": "3", "mascli.kind": '"sketch"'}
+    newer = {**omega_metadata(stored.omega(), {}), "mascli.format_version": "4", "mascli.kind": '"sketch"'}
     for read in (file_kind, checkpoint_record, omega_record):
-        assert "newer mascli (format 3; this one knows 2): upgrade" in refusal(read, header(newer, ()))
+        assert "newer mascli (format 4; this one knows 3): upgrade" in refusal(read, header(newer, ()))
 
 
 OWNED = {name: {"norm.weight": f"mascli.task.{name}.norm.weight"} for name in ("base", "birds")}

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import stored
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mascli.files.tensor_file import read_header
+from mascli.importance import statistics as module
 from mascli.importance.statistics import (
     Histogram,
+    OmegaSummary,
     file_histogram,
+    file_summary,
     layer_of,
     layer_summaries,
     log_histogram,
@@ -40,6 +44,7 @@ def joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.ravel() for part in parts] or [np.zeros(0, np.float32)]).astype(np.float64)
 
 
+@settings(deadline=None)
 @given(parts=importances)
 def test_statistics_are_those_of_all_values(parts: list[np.ndarray]) -> None:
     values = joined(parts)
@@ -57,6 +62,7 @@ close = st.integers(0, 40).map(lambda ulps: float(np.array(0x3F80FFF0 + ulps, np
 tight = st.lists(arrays.arrays(np.float32, st.integers(0, 8), elements=close | st.just(0.0)), max_size=3)
 
 
+@settings(deadline=None)
 @given(parts=importances | tight)
 def test_statistics_in_sweeps_are_the_same(parts: list[np.ndarray]) -> None:
     sweeps: list[int] = []
@@ -141,6 +147,7 @@ def test_an_omega_of_zeros_has_no_shares(tmp_path: Path) -> None:
     assert layer.share == 0.0
 
 
+@settings(deadline=None)
 @given(parts=anything, bins=st.integers(1, 30))
 def test_every_value_is_counted_once(parts: list[np.ndarray], bins: int) -> None:
     found = log_histogram(parts, bins)
@@ -184,6 +191,60 @@ def test_the_special_cases_of_a_histogram(values: list[float], expected: Histogr
 def test_the_histogram_of_a_file(tmp_path: Path) -> None:
     path = stored.write(tmp_path / "x", {"a.w": [1.0, 10.0], "b.w": [0.0]})
     assert file_histogram(read_header(path)) == log_histogram([np.float32([1.0, 10.0, 0.0])], 24)
+
+
+def without_sums(summary: OmegaSummary) -> OmegaSummary:
+    """The summary without what depends on the order of additions."""
+    layers = tuple(replace(layer, mean=0.0, share=0.0) for layer in summary.layers)
+    return replace(summary, overall=replace(summary.overall, mean=0.0, share=0.0), layers=layers, total=0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tensors=st.lists(arrays.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32)), max_size=4))
+def test_layers_that_are_sorted_and_layers_that_are_counted_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, tensors: list[np.ndarray]
+) -> None:
+    values = {f"layer{number % 2}.{number}": tensor for number, tensor in enumerate(tensors)}
+    header = read_header(stored.write(tmp_path_factory.mktemp("omega") / "x", values))
+    with pytest.MonkeyPatch.context() as patch:
+        counted = file_summary(header, 7)
+        patch.setattr(module, "SORTED", -1)
+        other = file_summary(header, 7)
+    assert repr(without_sums(other)) == repr(without_sums(counted))
+    sums = [
+        [summary.total, *(part for one in summary.layers for part in (one.mean, one.share))]
+        for summary in (other, counted)
+    ]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-9, abs=1e-6 * max(map(abs, sums[1])), nan_ok=True)
+    whole = joined(list(values.values())).astype(np.float32)
+    alone = repr(log_histogram([whole], 7))
+    assert repr(counted.histogram) == alone
+    for layer in counted.layers:
+        part = joined([tensor for name, tensor in values.items() if layer_of(name) == layer.name])
+        histogram = counted.histograms[layer.name]
+        assert histogram.edges == counted.histogram.edges
+        for low, high, count in zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False):
+            last = high == histogram.edges[-1]
+            assert count == np.sum((part >= low) & ((part <= high) if last else (part < high)) & np.isfinite(part))
+        if part.size and not np.isnan(part).any():
+            with np.errstate(invalid="ignore"):
+                quantiles = np.quantile(part, [0.1, 0.9, 0.99], method="inverted_cdf")
+            assert [layer.p10, layer.p90, layer.p99] == quantiles.tolist()
+            assert (layer.minimum, layer.maximum) == (part.min(), part.max())
+        assert layer.negative == np.sum(np.isfinite(part) & (part < 0))
+
+
+def test_a_hand_made_omega_has_exactly_these_numbers(tmp_path: Path) -> None:
+    values = {"a.weight": [[0.0, 1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0, 9.0]], "b.bias": [-1.0, 11.0]}
+    found = file_summary(read_header(stored.write(tmp_path / "x", values)), 2)
+    a, b = found.layers
+    assert (a.mean, a.median, a.p10, a.p90, a.p99, a.minimum, a.maximum) == (4.5, 4.5, 0.0, 8.0, 9.0, 0.0, 9.0)
+    assert (a.share, b.share, a.zeros, b.negative, found.total) == (45 / 55, 10 / 55, 0.1, 1, 55.0)
+    assert (b.mean, b.median, b.minimum) == (5.0, 5.0, -1.0)
+    assert (found.overall.parameters, found.overall.share, found.overall.median) == (12, 1.0, 4.5)
+    assert (found.histogram.zeros, found.histogram.negative, found.histogram.counts) == (1, 1, (3, 7))
+    assert found.histogram.edges == (1.0, pytest.approx(math.sqrt(11)), 11.0)
+    assert (found.histograms["a"].counts, found.histograms["b"].counts) == ((3, 6), (0, 1))
 
 
 def test_names() -> None:

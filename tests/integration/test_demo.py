@@ -42,6 +42,12 @@ def test_the_demo_keeps_what_fine_tuning_forgets(tmp_path: Path, run: Run, monke
         assert method["forgetting"] == pytest.approx(sum(rows[i][i] - rows[-1][i] for i in range(4)) / 4)
     assert finetune["accuracy_matrix"][0] == mas["accuracy_matrix"][0]  # they share the first task
 
+    stored = json.loads((tmp_path / "mascli-demo/result.json").read_text())  # as mascli run writes it
+    assert stored["tasks"] == [f"digits-{pair}" for pair in ("12", "34", "56", "78", "90")]
+    for method in stored["methods"]:
+        assert method["accuracy_matrix"] == methods[method["name"]]["accuracy_matrix"]
+        assert method["forgetting"]["mean"] == methods[method["name"]]["forgetting"]
+
     record = checkpoint_record(read_header(tmp_path / "mascli-demo/mas/digits-90.safetensors"))
     assert record is not None and record.task_names == tuple(
         f"digits-{pair}" for pair in ("12", "34", "56", "78", "90")

@@ -152,6 +152,25 @@ def test_killed_and_started_again_it_makes_the_same_bytes(number: int, whole: Pa
     assert not list(out.rglob("*.partial"))
 
 
+def test_a_method_that_diverges_is_left_out_and_the_others_go_on(tmp_path: Path, run: Run) -> None:
+    methods = [{"method": "l2", "lambda": [0.1, 1e30]}, "finetune"]
+    training = {**SHORT["training"], "penalty": "loss"}
+    file = sequence(tmp_path / "s.yaml", methods=methods, training=training, tasks=["digits-12", "digits-34"])
+    code, out, err = run("run", file, "-o", tmp_path / "out", "--format", "json")
+    assert code == 6
+    result = json.loads(out)
+    assert [(method["name"], method["lambda"]) for method in result["methods"]] == [("l2", 0.1), ("finetune", None)]
+    (failed,) = result["failed"]
+    assert failed.startswith("seed-0/l2/lambda-1e+30/digits-34.train-task: --penalty loss diverges")
+    assert err.splitlines()[-1].endswith(failed) and "the others go on" in err
+    assert json.loads((tmp_path / "out/result.json").read_text())["failed"] == [failed]
+    code, out, _ = run("run", file, "-o", tmp_path / "out", "--format", "json")
+    assert code == 6 and json.loads(out)["failed"] == [failed]
+    sequence(file, methods=["finetune"], training={**SHORT["training"], "lr": 1e30, "head-lr": 1e30})
+    code, _, err = run("run", file, "-o", tmp_path / "none")
+    assert code == 6 and not (tmp_path / "none/result.json").exists()
+
+
 def test_more_can_be_added_later(tmp_path: Path, run: Run) -> None:
     file, out = tmp_path / "s.yaml", tmp_path / "out"
     sequence(file, methods=["finetune"], seeds=[0], tasks=["digits-12", "digits-34"])

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sample_comparisons as pairs
 import sample_results as sample
 
 from mascli.reports.average import average_report
+from mascli.reports.change import change_report
+from mascli.reports.comparison import comparison_report
 from mascli.reports.demo import demo_report
 from mascli.reports.estimate import estimate_report
 from mascli.reports.evaluate import evaluate_report
@@ -19,6 +22,7 @@ from mascli.reports.export_task import export_report
 from mascli.reports.init import init_report
 from mascli.reports.inspect_file import inspect_report
 from mascli.reports.merge import merge_report
+from mascli.reports.page import PageResult, page_report
 from mascli.reports.run import run_report, steps_report
 from mascli.reports.train_task import train_task_report
 
@@ -32,9 +36,12 @@ JSON: dict[str, Any] = {
     "average": average_report(sample.AVERAGE),
     "export": export_report(sample.EXPORT),
     "inspect": inspect_report(sample.INSPECT_OMEGA),
+    "inspect OMEGA OMEGA": comparison_report(pairs.INSPECT_OMEGAS),
+    "inspect CHECKPOINT CHECKPOINT": change_report(pairs.INSPECT_CHECKPOINTS),
     "run": run_report(sample.RUN),
     "run --dry-run": steps_report(sample.STEPS),
     "demo": demo_report(sample.DEMO),
+    "report": page_report(PageResult("page.html", "out", "run", ("a", "b"), ("mas",), (0, 1), 12)),
 }
 PARTS = {
     "`statistics`": ("estimate", lambda d: d["statistics"]),
@@ -46,9 +53,21 @@ PARTS = {
     "`lambda_search`": ("train-task", lambda d: d["lambda_search"]),
     "`trials`": ("train-task", lambda d: d["lambda_search"]["trials"][0]),
     "`tasks` of `evaluate`": ("evaluate", lambda d: d["tasks"][0]),
+    "`per_class` of `evaluate`": ("evaluate", lambda d: d["tasks"][0]["per_class"][0]),
+    "`confusion` of `evaluate`": ("evaluate", lambda d: d["tasks"][0]["confusion"][0]),
     "`logits`": ("export", lambda d: d["logits"]),
     "`gates`": ("evaluate", lambda d: d["gates"][0]),
     "`histogram`": ("inspect", lambda d: d["histogram"]),
+    "`top`": ("inspect", lambda d: d["top"][0]),
+    "`map`": ("inspect", lambda d: d["map"]),
+    "layers of `inspect OMEGA OMEGA`": ("inspect OMEGA OMEGA", lambda d: d["layers"][0]),
+    "`images` of `inspect OMEGA OMEGA`": ("inspect OMEGA OMEGA", lambda d: d["images"]),
+    "`scatter`": ("inspect OMEGA OMEGA", lambda d: d["scatter"]),
+    "`first_left_out`": ("inspect OMEGA OMEGA", lambda d: d["first_left_out"]),
+    "layers of `inspect CHECKPOINT CHECKPOINT`": ("inspect CHECKPOINT CHECKPOINT", lambda d: d["layers"][0]),
+    "`weighed`": ("inspect CHECKPOINT CHECKPOINT", lambda d: d["overall"]["weighed"]),
+    "`heads` of `inspect CHECKPOINT CHECKPOINT`": ("inspect CHECKPOINT CHECKPOINT", lambda d: d["heads"]),
+    "`buffers`": ("inspect CHECKPOINT CHECKPOINT", lambda d: d["buffers"][0]),
     "`methods` of `run`": ("run", lambda d: d["methods"][0]),
     "figures of `methods` of `run`": ("run", lambda d: d["methods"][0]["forgetting"]),
     "`seeds` of `run`": ("run", lambda d: d["methods"][0]["seeds"][0]),

@@ -12,6 +12,7 @@ from mascli.errors import CheckpointError, listed, printable
 from mascli.files.records_json import checkpoint_record
 from mascli.files.tensor_file import read_header
 from mascli.files.tensors import read_tensors
+from mascli.records import head_tensor
 from mascli.training.anchors import weighted_anchor
 
 
@@ -31,19 +32,19 @@ def chosen_anchors(
 
 def _read(path: Path, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
     header = read_header(path)
-    if checkpoint_record(header) is None:
+    record = checkpoint_record(header)
+    if record is None:
         raise CheckpointError(f"--anchor {printable(path)} is no checkpoint of mascli; make one with mascli init")
-    other = sorted(
-        n
-        for n, value in start.items()
-        if header.tensors.get(n) is None or header.tensors[n].shape != tuple(value.shape)
-    )
+    stored = {name: name for name in record.shared}
+    stored |= {head_tensor(task, name): its for task, table in record.heads.items() for name, its in table.items()}
+    places = {name: header.tensors.get(stored.get(name, "")) for name in start}
+    other = sorted(n for n, info in places.items() if info is None or info.shape != tuple(start[n].shape))
     if other:
         raise CheckpointError(
             f"--anchor {printable(path)} does not have the parameters of the checkpoint: {listed(other, 3)}; give one "
             "that it descends from"
         )
-    values = read_tensors(header, start)
+    values = read_tensors(header, (stored[name] for name in start))
     if not all(value.isfinite().all() for value in values.values()):
         raise CheckpointError(f"--anchor {printable(path)} holds numbers that are not finite")
-    return {name: values[name].to(value) for name, value in start.items()}
+    return {name: values[stored[name]].to(value) for name, value in start.items()}

@@ -45,6 +45,7 @@ def write_collected(
         mean_squared_norm=_mean_squared_norm(opened.model, task, data),
         statistics=statistics(values.numpy() for values in omega.values()),
         preprocessing=opened.preprocessing,
+        heads_sha256=opened.measured_heads(omega),
     )
     record = OmegaRecord(opened.spec, "si", "loss", "path-integral", (part,))
     sources = {name: to_source(values) for name, values in omega.items()}

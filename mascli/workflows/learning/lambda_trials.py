@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mascli.errors import CheckpointError, NumericsError, UsageError
+from mascli.errors import CheckpointError, NumericsError, UnstableError
 from mascli.observer import Observer
 from mascli.training.history import Learned, epoch_facts, epoch_of
 from mascli.training.lambda_search import (
@@ -74,7 +74,7 @@ def _tried(training: TaskTraining, progress: TrainingProgress, strength: float) 
     """One training; one that diverges, or that the penalty's form cannot follow, has no accuracy."""
     try:
         trained = training.learn(strength, progress)
-    except (NumericsError, UsageError):
+    except (NumericsError, UnstableError):
         if strength == 0:
             raise
         return None, Trial(strength, math.nan, None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mascli.config import UNIFORM, TrainTaskConfig
+from mascli.config import UNIFORM, TrainTaskConfig, rehearsal_folders
 from mascli.errors import CheckpointError, listed
 from mascli.files.binding import uncovered_tasks
 from mascli.files.tensor_file import file_sha256
@@ -88,7 +89,7 @@ def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> P
         CheckpointError: an omega of another model or other weights, an anchor of another model, or a
             task that nothing protects although `--require-protection` asks for it.
     """
-    named = opened.model.shared_parameters()
+    named = opened.model.learning_parameters((config.task, *rehearsal_folders(config.rehearse)))
     start = {name: p.detach().clone() for name, p in named.items()} if config.omega or config.collect else {}
     if not config.omega:
         return Protection(config.penalty, {}, {}, start, None, (), _uncovered(config, opened, (), observer), None)
@@ -96,11 +97,12 @@ def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> P
         ones = {name: torch.ones_like(value) for name, value in start.items()}
         uncovered = opened.task_names if config.lambda_ == 0 else ()
         return Protection(config.penalty, ones, chosen_anchors(config, [ones], start), start, None, (), uncovered, None)
-    found = [read_bound_omega(path, opened) for path in config.omega]
+    found = [read_bound_omega(path, opened, named) for path in config.omega]
     for omega in found:
         _tell(omega, opened, observer)
     values = [{name: value.to(named[name].device) for name, value in omega.values.items()} for omega in found]
     total = _sum(values)
+    _check_head(config, opened, total, observer)
     hashes = [file_sha256(path) for path in config.omega]
     return Protection(
         form=config.penalty,
@@ -115,13 +117,25 @@ def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> P
 
 
 def _tell(omega: BoundOmega, opened: Opened, observer: Observer) -> None:
-    if omega.lacking:
-        observer.note(f"{omega.where} says nothing about {listed(omega.lacking)}: free to change")
+    lacking = [name for name in omega.lacking if name in opened.model.network_parameters()]  # heads: see below
+    if lacking:
+        observer.note(f"{omega.where} says nothing about {listed(lacking)}: free to change")
     if any(part.preprocessing != opened.preprocessing for part in omega.record.contributions):
         observer.note(f"{omega.where} was measured with another preprocessing than this checkpoint's")
     note = omega.note()
     if note is not None:
         observer.note(note)
+
+
+def _check_head(config: TrainTaskConfig, opened: Opened, omegas: Mapping[str, Tensor], observer: Observer) -> None:
+    """Say that nothing protects the head that the new task uses, or stop where the user wants protection."""
+    head = opened.model.head_parameters([config.task]) if config.head_of is not None else {}
+    if head.keys() <= omegas.keys() or config.lambda_ == math.inf:
+        return
+    line = f"nothing protects the head of {config.head_of}: the omega was measured without --heads"
+    if config.require_protection:
+        raise CheckpointError(f"{line}; measure it with mascli estimate --heads")
+    observer.note(line)
 
 
 def _sum(omegas: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -20,10 +20,11 @@ def resolved_recipe(config: TrainTaskConfig, *, has_tasks: bool, own_batchnorm: 
 
     Batch norm that each task has of its own learns, unless the user says otherwise.
     """
+    warm_up = has_tasks and config.head_of is None and not config.heads
     batchnorm = config.batchnorm or ("freeze" if has_tasks and not own_batchnorm else "train")
     return Recipe(
         epochs=config.epochs,
-        head_epochs=int(has_tasks) if config.head_epochs is None else config.head_epochs,
+        head_epochs=int(warm_up) if config.head_epochs is None else config.head_epochs,
         lr=learning_rate(config, has_tasks=has_tasks),
         head_lr=config.head_lr,
         momentum=config.momentum if config.optimizer == "sgd" else 0.0,
@@ -61,6 +62,8 @@ def settings_of(config: TrainTaskConfig, recipe: Recipe, strength: float | None)
         settings |= {"distill": config.distill, "temperature": config.temperature}
     if config.collect is not None:
         settings["damping"] = config.damping
+    if config.head_of is not None:
+        settings["head_of"] = config.head_of
     return settings
 
 
@@ -73,9 +76,11 @@ def unfinished_settings(
     return {
         "checkpoint": opened.file_sha256,
         "task": config.task,
+        "head of": config.head_of,
         "omega or anchor": shared_sha256(tensors),
         "lambda": [strength, config.max_drop, config.max_trials] if strength == "auto" else strength,
         "collect": config.collect is not None,
+        "heads": config.heads or None,
         **{
             name.replace("_", " "): value
             for name, value in settings_of(config, recipe, None).items()

@@ -22,7 +22,7 @@ from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
 from mascli.records import Preprocessing, Task
 from mascli.training.history import Validation
-from mascli.workflows.chosen_folders import training_folder
+from mascli.workflows.chosen_folders import classes_to_learn, training_folder
 from mascli.workflows.learning.task_batches import ImageBatches, Source
 
 
@@ -112,9 +112,11 @@ def learning_data(
             that is not trained.
     """
     folder = training_folder(config.data)
-    images = read_folder(folder, folder.labels, preprocessing, config, observer, config.cache)
+    classes = classes_to_learn(config, folder, tasks)
+    labels = labels_for(folder, classes, config.task)
+    images = read_folder(folder, labels, preprocessing, config, observer, config.cache)
     present = set(images.labels.tolist())
-    missing = [name for number, name in enumerate(folder.classes) if number not in present]
+    missing = [name for number, name in enumerate(classes) if number not in present]
     if missing:
         raise DataError(f"{printable(config.data)}: no image of class {listed(missing)} can be read")
     if config.val is None:
@@ -122,13 +124,13 @@ def learning_data(
         training, validating = stratified_split(images.labels.tolist(), config.val_split, config.seed)
     else:
         val_folder = labelled_folder(config.val)
-        labels = labels_for(val_folder, folder.classes, config.task)
+        labels = labels_for(val_folder, classes, config.task)
         val_set = read_folder(val_folder, labels, preprocessing, config, observer, config.cache)
         training, validating = list(range(len(images))), list(range(len(val_set)))
     if not validating:
         observer.note("there are no validation images: the last epoch is kept")
     return LearningData(
-        folder.classes,
+        classes,
         images,
         training,
         val_set,

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mascli.config import TrainTaskConfig
+from torch import nn
+
+from mascli.config import TrainTaskConfig, rehearsal_folders
 from mascli.observer import Observer
 from mascli.training.distillation import Distillation
 from mascli.training.drift import Drift
@@ -56,6 +58,7 @@ class TaskTraining:
         self.config, self.opened, self.recipe, self.held = config, opened, recipe, held
         self._data, self._observer = data, observer
         self._device = next(opened.model.parameters()).device
+        self._head_start = copies(opened.model.head_parameters([config.task] if config.heads else []))
         self._start = (copies(model_tensors(opened.model)), random_state(self._device)) if repeated else None
 
     @property
@@ -97,12 +100,20 @@ class TaskTraining:
         shares = self.held.shares(learner.recipe, strength, penalty)
         return Trained(strength, learned, shares, self.held.drift(self.opened), learner)
 
+    def collected_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters whose path is followed: those that learn and are shared, and the new head if asked for."""
+        config, model = self.config, self.opened.model
+        heads = model.head_parameters([config.task] if config.heads else [])
+        return {**model.learning_parameters((config.task, *rehearsal_folders(config.rehearse))), **heads}
+
     def _regularizers(self, recipe: Recipe, strength: float | None) -> list[Regularizer]:
         """The path integral first, so that it sees the task's gradient and the whole of each step."""
         config, model, found = self.config, self.opened.model, list[Regularizer]()
         if config.collect is not None:
-            found.append(PathIntegral(model.shared_parameters(), self.held.start, config.damping))
+            collected, start = self.collected_parameters(), {**self._head_start, **self.held.start}
+            found.append(PathIntegral(collected, start, config.damping))
         if config.distill is not None and strength != math.inf:
-            found.append(Distillation(model, self.opened.task_names, config.distill, config.temperature))
+            old = model.answering(self.opened.task_names)
+            found.append(Distillation(model, old, config.distill, config.temperature))
         penalty = self.held.penalty(self.opened, recipe, strength)
         return [*found, penalty] if penalty is not None else found

@@ -66,6 +66,7 @@ def result_of(
         distill=distill,
         temperature=None if distill is None else config.temperature,
         rehearsed=tuple(rehearsal_folders(config.rehearse)),
+        head_of=new.tasks[-1].head,
     )
 
 

@@ -34,7 +34,7 @@ FOLDERS_READ = ("data", "val", "rehearse")
 FILES_WRITTEN = ("out", "collect")
 # where the work is done and how it is shown, which decides no result
 _WITHOUT_EFFECT = {"device", "workers", "cache", "overwrite", "resume", "format", "report", "quiet", "verbose"}
-_WITHOUT_EFFECT |= {"trust_model_code"}
+_WITHOUT_EFFECT |= {"trust_model_code", "ascii_", "plot"}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from mascli.config.sequence import TaskEntry, TaskSequence
 from mascli.config.sequence_checks import sequence_of
 from mascli.data.folders import labelled_folder, labels_for, list_images
 from mascli.data.samples.digits import DIGIT_TASKS
-from mascli.errors import CheckpointError, DataError, MascliError, UsageError, closest, printable
+from mascli.errors import CheckpointError, DataError, MascliError, UsageError, closest, listed, printable
 from mascli.files.records_json import checkpoint_record
 from mascli.files.tensor_file import output_problem, read_header
 from mascli.models.spec import parse_model_spec
 from mascli.reports.run import PlannedSteps, StepRow
 from mascli.workflows.chosen_folders import training_folder
+from mascli.workflows.pictures.plot_checks import plot_problems
 from mascli.workflows.sequences.done_steps import Content, Steps, with_resume
 from mascli.workflows.sequences.sequence_steps import Plan, placed, plan
 
@@ -57,6 +58,8 @@ def check_run(config: RunConfig) -> TaskSequence:
     if problems:
         raise UsageError("\n".join(problems))
     _check_folders(sequence, known)
+    if sequence.heads == "one":
+        _check_one_head(sequence, known)
     return sequence
 
 
@@ -100,6 +103,8 @@ def planned_steps(config: RunConfig, sequence: TaskSequence) -> PlannedSteps:
 def _folder_problems(config: RunConfig) -> list[str]:
     folder = config.out
     problems = [f"--report: {line}" for path in config.report if (line := output_problem(path, config.overwrite))]
+    inputs = (config.sequence,)
+    problems += plot_problems(config.plot, overwrite=config.overwrite, inputs=inputs, made=folder)
     if folder is None:
         return [*problems, "-o/--out is missing: name the folder for all files of the run"]
     if folder.exists() and not folder.is_dir():
@@ -148,6 +153,35 @@ def _check_task(task: TaskEntry, *, learned: bool) -> None:
         classes = training_folder(task.data).classes
         for folder in folders:
             labels_for(labelled_folder(folder), classes, task.name)
+
+
+def _check_one_head(sequence: TaskSequence, known: tuple[str, ...]) -> None:
+    """Check that all tasks have the classes of the first, whose head they are to use.
+
+    Raises:
+        DataError: one has others.
+    """
+    first, *others = sequence.tasks
+    wanted = _first_classes(sequence) if first.name in known else _classes(first)
+    for task in others if wanted is not None else ():
+        found = _classes(task)
+        if set(found) != set(wanted or ()):
+            raise DataError(
+                f"task {task.name}: heads: one needs the classes of {first.name} ({listed(wanted or (), 10)}) in every "
+                f"task, and it has {listed(found, 10)}"
+            )
+
+
+def _classes(task: TaskEntry) -> tuple[str, ...]:
+    """The classes of a task that is learned in the sequence."""
+    return task.classes or (training_folder(task.data).classes if task.data is not None else ())
+
+
+def _first_classes(sequence: TaskSequence) -> tuple[str, ...] | None:
+    """The classes of the first task, which the start knows; None of weights, of which they are seen when loaded."""
+    record = checkpoint_record(read_header(sequence.checkpoint)) if sequence.checkpoint is not None else None
+    tasks = record.tasks if record is not None else ()
+    return next((task.classes for task in tasks if task.name == sequence.tasks[0].name), None)
 
 
 def class_sources(task: TaskEntry) -> dict[str, Path]:

@@ -25,8 +25,10 @@ Rows = tuple[tuple[float, ...], ...]
 Records = Mapping[str, Record]
 
 
-def run_result(out: str, sequence: TaskSequence, plan: Plan, records: Records, skipped: int) -> RunResult:
-    """Everything that `mascli run` tells, from what its steps found."""
+def run_result(
+    out: str, sequence: TaskSequence, plan: Plan, records: Records, skipped: int, failed: Mapping[str, str]
+) -> RunResult:
+    """Everything that `mascli run` tells, from what its steps found; `failed` says why by the name of a step."""
     groups: dict[tuple[str, str], list[Variant]] = {}
     for variant in plan.variants:
         groups.setdefault((variant.method.name, str(variant.strength)), []).append(variant)
@@ -50,6 +52,7 @@ def run_result(out: str, sequence: TaskSequence, plan: Plan, records: Records, s
         warnings=tuple(
             f"{name}: {text}" for name, record in records.items() for text in (record.found or {}).get("warnings", ())
         ),
+        failed=tuple(f"{name}: {text}" for name, text in failed.items()),
         steps=len(records),
         skipped=skipped,
         seconds=sum(record.seconds for record in records.values()),

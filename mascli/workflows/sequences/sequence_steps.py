@@ -74,6 +74,23 @@ def plan(
     return _Planner(sequence, folder, common, known, flat).plan()
 
 
+def without(plan: Plan, failed: str) -> Plan | None:
+    """The plan without the methods, each at its strength and under all seeds, one of whose own steps failed.
+
+    None if the step is one that others need as well, or if nothing would be left.
+    """
+    gone = {_what(variant) for variant in plan.variants if failed in variant.own}
+    left = tuple(variant for variant in plan.variants if _what(variant) not in gone)
+    if not gone or not left:
+        return None
+    needless = {name for variant in plan.variants for name in variant.own} - {name for v in left for name in v.own}
+    return Plan(plan.tasks, tuple(step for step in plan.steps if step.name not in needless), left)
+
+
+def _what(variant: Variant) -> tuple[str, str]:
+    return variant.method.name, str(variant.strength)
+
+
 class _Planner:
     def __init__(
         self, sequence: TaskSequence, folder: Path, common: dict[str, Any], known: tuple[str, ...], flat: bool
@@ -118,7 +135,8 @@ class _Planner:
         if task.name in self._known:
             return _Progress([start], [None], [self._evaluate(place / task.name, start, seed, (task,))])
         collect = any(method.method == "si" for method in self._sequence.methods)
-        out, learned = self._learn(place, task, start, seed, None, collect=collect)
+        heads = {"heads": True} if collect and self._sequence.heads == "one" else {}
+        out, learned = self._learn(place, task, start, seed, None, collect=collect, **heads)
         return _Progress([out], [learned], [self._evaluate(place / task.name, out, seed, (task,))])
 
     def _variant(
@@ -133,6 +151,8 @@ class _Planner:
             fields = self._protection(done, method, strength, index)
             collect = method.method == "si" and index + 1 < len(tasks)
             newest = start if method.method == "alone" else done.checkpoints[-1]
+            if self._sequence.heads == "one" and method.method != "alone":
+                fields["head_of"] = tasks[0].name
             out, learned = self._learn(own, tasks[index], newest, seed, method, collect=collect, **fields)
             done.checkpoints.append(out)
             done.learned.append(learned)
@@ -150,14 +170,14 @@ class _Planner:
         out = self._folder / place / f"{task.name}.omega"
         if method.method in ("mas", "mas-local"):
             previous = done.omegas[-1] if done.omegas else None
-            self._estimate(place, task, checkpoint, seed, method, out, previous)
+            self._estimate(place, task, checkpoint, seed, method, out, previous, first=index == 0)
             done.omegas.append(out)
         elif method.method == "ewc" or (method.method == "ewc-online" and not done.omegas):
-            self._estimate(place, task, checkpoint, seed, method, out, None)
+            self._estimate(place, task, checkpoint, seed, method, out, None, first=index == 0)
             done.omegas.append(out)
         elif method.method == "ewc-online":
             newest = out.with_name(f"{task.name}.new.omega")
-            self._estimate(place, task, checkpoint, seed, method, newest, None)
+            self._estimate(place, task, checkpoint, seed, method, newest, None, first=False)
             self._merge(place / task.name, (done.omegas[-1], newest), (method.decay, 1.0), out)
             done.omegas.append(out)
         elif method.method == "si" and done.learned[index] is not None:
@@ -194,6 +214,9 @@ class _Planner:
         **protection: Any,
     ) -> tuple[Path, str]:
         out = self._folder / place / f"{task.name}.safetensors"
+        fields = training_fields(self._sequence, task, method)
+        if "head_of" in protection:
+            fields = {name: value for name, value in fields.items() if name != "head_lr"}  # of a head of its own
         config = TrainTaskConfig(
             checkpoint=start,
             task=task.name,
@@ -202,7 +225,7 @@ class _Planner:
             out=out,
             collect=out.with_name(f"{task.name}.collected.omega") if collect else None,
             seed=seed,
-            **training_fields(self._sequence, task, method),
+            **fields,
             **protection,
             **self._common,
         )
@@ -217,12 +240,15 @@ class _Planner:
         method: MethodEntry,
         out: Path,
         previous: Path | None,
+        *,
+        first: bool,
     ) -> None:
         config = EstimateConfig(
             checkpoint=checkpoint,
             data=task.estimate_data or _folder(task.data),
             task=task.name if checkpoint == self._sequence.checkpoint else None,  # there others may be newer
             previous=previous,
+            heads=first and self._sequence.heads == "one",  # later it is shared, and measured without being asked for
             out=out,
             seed=seed,
             **estimating_fields(self._sequence, task, method),

@@ -9,7 +9,7 @@ import pytest
 
 from mascli.config.command_line import command_line
 from mascli.config.sequence import MethodEntry, TaskEntry, TaskSequence
-from mascli.workflows.sequences.sequence_steps import Plan, plan
+from mascli.workflows.sequences.sequence_steps import Plan, plan, without
 
 TASKS = tuple(TaskEntry(name, Path(name, "train"), Path(name, "test")) for name in "abc")
 FIRST = [
@@ -180,3 +180,43 @@ def test_strengths_are_compared_on_validation_folders_where_all_tasks_have_one()
         f"mascli evaluate out/seed-0/mas/lambda-{x}/b.safetensors --data a=a/val --data b=b/val" for x in ("0.1", "1")
     ]
     assert not [step for step in planned(grid).steps if step.name.endswith(".validate")]
+
+
+@pytest.mark.parametrize(("method", "flag"), [("mas", ""), ("ewc", " --method ewc")])
+def test_with_one_head_the_later_tasks_use_the_first_and_its_importance_is_measured_once_asked(
+    method: str, flag: str
+) -> None:
+    found = [line for line in commands(MethodEntry(method, method, (1.0,)), heads="one") if "evaluate" not in line][1:]
+    assert found[0] == FIRST[1]
+    assert [" --head-of a " in line for line in found] == [False, False, True, False, True]
+    assert found[1].startswith(f"mascli estimate out/seed-0/a.safetensors --data a/train --heads{flag} -o")
+    assert "--heads" not in "".join(found[2:])  # shared by then
+
+
+def test_with_one_head_si_collects_the_first_head_too_and_alone_stays_alone() -> None:
+    found = commands(MethodEntry("si", "si", (1.0,)), MethodEntry("alone", "alone"), heads="one")
+    learned = [line for line in found if "train-task" in line]
+    assert "--collect out/seed-0/a.collected.omega --heads" in learned[0]
+    assert [" --heads" in line for line in learned] == [True, False, False, False, False]
+    assert [" --head-of a " in line for line in learned] == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("method", ["finetune", "freeze", "joint", "l2", "lwf"])
+def test_with_one_head_every_method_uses_it(method: str) -> None:
+    found = commands(MethodEntry(method, method, (1.0 if method in ("l2", "lwf") else None,)), heads="one")
+    assert [" --head-of a " in line for line in found if "train-task" in line] == [False, True, True]
+
+
+def test_what_a_failed_step_takes_with_it() -> None:
+    methods = (MethodEntry("mas", "mas", (0.1, 1.0)), MethodEntry("finetune", "finetune"))
+    whole = planned(*methods, seeds=(0, 1))
+    left = without(whole, "seed-1/mas/lambda-1/b.train-task")
+    assert left is not None
+    assert [step.name for step in left.steps] == [
+        step.name
+        for step in whole.steps
+        if "/lambda-1/" not in step.name  # shared ones stay, and other seeds' go
+    ]
+    assert {(variant.method.name, variant.strength) for variant in left.variants} == {("mas", 0.1), ("finetune", None)}
+    assert without(whole, "seed-0/a.train-task") is None  # every method starts from it
+    assert without(planned(methods[1]), "seed-0/finetune/b.train-task") is None  # nothing would be left

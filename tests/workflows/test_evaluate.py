@@ -1,0 +1,371 @@
+"""`mascli evaluate` on a network whose answers can be read off the images: it predicts their grey value / 10."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from commands import Run
+from PIL import Image
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from mascli.config import EvaluateConfig, ModelOptions
+from mascli.evaluation.paired import paired_interval
+from mascli.observer import Observer
+from mascli.records import Step, Task
+from mascli.workflows.evaluate import evaluate
+from mascli.workflows.loading import current_shared_sha256, save_checkpoint, start_checkpoint
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(1, 1), nn.Linear(1, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x.mean((2, 3))))
+"""
+SHORT, LONG = ("nought", "one", "two"), tuple("abcdefgh")
+
+
+class Place:
+    """A folder with checkpoints and images, and the command in it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.hashes: dict[str, str] = {}
+
+    def checkpoint(self, name: str, *, shift: float = 0.0, scale: float = 1.0, after: tuple[str, ...] = ()) -> None:
+        """A model that predicts the class number nearest to scale * (grey value / 10) + shift, in both tasks.
+
+        The outputs of its heads are 2cx - c², whose greatest is that of the c nearest to x. Lineage:
+        the checkpoints that `after` names.
+        """
+        options = ModelOptions(
+            model="python:line_nets:Net",
+            image_size=(4,),
+            channels=1,
+            mean=(0.0,),
+            std=(10 / 255,),
+            trust_model_code=True,
+        )
+        opened = start_checkpoint(options, None, torch.device("cpu"), Observer())
+        tensors = opened.model.network.body  # type: ignore[union-attr]
+        tensors.weight.data.fill_(scale)  # type: ignore[union-attr, operator]
+        tensors.bias.data.fill_(shift)  # type: ignore[union-attr, operator]
+        for task, classes in (("short", SHORT), ("long", LONG)):
+            head = opened.model.add_head(task, len(classes))
+            numbers = torch.arange(len(classes)).float()
+            head.weight.data = 2 * numbers[:, None]  # type: ignore[union-attr]
+            head.bias.data = -(numbers**2)  # type: ignore[union-attr]
+        tasks = (Task("short", SHORT), Task("long", LONG))
+        lineage = tuple(Step("init", self.hashes[earlier]) for earlier in after)
+        self.hashes[name] = current_shared_sha256(opened.model)
+        step = Step("train-task", self.hashes[name], "long")
+        save_checkpoint(Path(name), replace(opened, tasks=tasks, lineage=lineage), step, overwrite=True)
+
+    def images(self, folder: str, classes: dict[str, Sequence[float]]) -> None:
+        """Images of each class by their grey values / 10, the first ones first by name."""
+        for name, values in classes.items():
+            (Path(folder) / name).mkdir(parents=True, exist_ok=True)
+            for number, value in enumerate(values):
+                pixels = np.full((4, 4), round(10 * value), dtype=np.uint8)
+                Image.fromarray(pixels).save(Path(folder) / name / f"{number:03d}.png")
+
+    def evaluate(self, *words: str) -> tuple[int, str, str]:
+        return self.run("evaluate", *words, "--trust-model-code")
+
+    def json(self, *words: str) -> Any:
+        code, out, err = self.evaluate(*words, "--format", "json")
+        assert code in (0, 7), err
+        return json.loads(out)
+
+
+@pytest.fixture
+def place(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """before.st predicts the nearest number, after.st (its descendant) the nearest to 0.3 more."""
+    (tmp_path / "line_nets.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = Place(run)
+    made.checkpoint("before.st")
+    made.checkpoint("after.st", shift=0.3, after=("before.st",))
+    # before: 3 + 2 of 6 right; after: 1.3 to 1 + 0.3 = 1.6 is lost, and 1.4 of class two is gained
+    made.images("data/short", {"nought": [0, 0.1, 0.2], "one": [1.3, 1.0], "two": [1.4]})
+    made.images("data/long", {"a": [0, 1], "c": [2, 2, 2.1, 6], "h": [7]})
+    return made
+
+
+def row(result: Any, task: str) -> Any:
+    return next(row for row in result["tasks"] if row["task"] == task)
+
+
+def test_every_number_of_a_task_is_the_one_worked_out_by_hand(place: Place) -> None:
+    result = place.json("before.st", "--data-root", "data")
+    short, long = row(result, "short"), row(result, "long")
+    assert (short["images"], short["correct"], short["accuracy"]) == (6, 5, 100 * 5 / 6)
+    assert short["top5"] is None and (short["classes"], short["known_classes"]) == (3, 3)
+    assert (long["images"], long["correct"], long["accuracy"]) == (7, 5, 100 * 5 / 7)  # a: 1 -> b, c: 6 -> g
+    assert long["top5"] == 100 * 6 / 7  # for the image c of 6, the classes 6, 5, 7, 4 and 3 are nearer than 2
+    assert (long["classes"], long["known_classes"]) == (3, 8)
+    assert long["without_images"] == list("bdefg") and short["without_images"] == []
+    for found in (short, long):
+        expected = proportion_confint(found["correct"], found["images"], method="wilson")
+        assert (found["low"], found["high"]) == pytest.approx([100 * limit for limit in expected], abs=1e-9)
+        assert [found[key] for key in ("baseline", "forgetting", "lost", "gained", "p_value", "per_class")] == [
+            None
+        ] * 6
+    assert result["average_accuracy"] == pytest.approx((500 / 6 + 500 / 7) / 2)
+
+
+def test_a_pair_of_checkpoints_is_compared_image_by_image(place: Place) -> None:
+    short = row(place.json("after.st", "--data", "short=data/short", "--baseline", "before.st"), "short")
+    assert (short["baseline_accuracy"], short["accuracy"]) == (100 * 5 / 6, 100 * 5 / 6)
+    assert (short["lost"], short["gained"], short["forgetting"]) == (1, 1, 0)
+    assert (short["forgetting_low"], short["forgetting_high"]) == paired_interval(1, 1, 6)
+    assert short["p_value"] == 1.0
+
+
+def test_what_was_lost_is_told_with_its_interval_and_p(place: Place) -> None:
+    place.images("many", {"one": [1.3] * 9 + [1.0] * 11, "two": [1.4] * 2 + [2.0] * 8})
+    long = row(place.json("after.st", "--task", "short", "--data", "many", "--baseline", "before.st"), "short")
+    assert (long["lost"], long["gained"], long["images"]) == (9, 2, 30)
+    assert long["forgetting"] == pytest.approx(100 * 7 / 30)
+    assert (long["forgetting_low"], long["forgetting_high"]) == pytest.approx(paired_interval(9, 2, 30))
+    assert long["p_value"] == pytest.approx(float(mcnemar([[19, 9], [2, 0]], exact=True).pvalue), rel=1e-9)
+
+
+def test_each_task_is_compared_with_the_first_baseline_that_has_it(place: Place) -> None:
+    words = ["--data-root", "data", "--baseline", "before.st", "--baseline", "after.st"]
+    result = place.json("after.st", *words)
+    assert [found["baseline"] for found in result["tasks"]] == ["before.st", "before.st"]
+    result = place.json("after.st", "--data-root", "data", "--baseline", "after.st", "--baseline", "before.st")
+    assert [(found["baseline"], found["lost"], found["gained"]) for found in result["tasks"]] == [
+        ("after.st", 0, 0)
+    ] * 2
+    low, high = paired_interval(0, 0, 6)
+    assert row(result, "short")["forgetting_low"] == low == -high < 0
+
+
+def test_a_baseline_that_is_no_ancestor_is_a_note(place: Place) -> None:
+    code, _, err = place.evaluate(
+        "before.st", "--data-root", "data", "--baseline", "after.st", "--max-forgetting", "50"
+    )
+    assert code == 0 and "no ancestor of before.st: the difference is not forgetting" in " ".join(err.split()), err
+
+
+def test_classes_are_told_one_by_one(place: Place) -> None:
+    result = place.json("before.st", "--data-root", "data", "--per-class")
+    assert [found["class"] for found in row(result, "long")["per_class"]] == list(LONG)
+    by_class = {found["class"]: found for found in row(result, "long")["per_class"]}
+    assert {name: (f["images"], f["correct"], f["predicted"]) for name, f in by_class.items()} == {
+        **{"a": (2, 1, 1), "b": (0, 0, 1), "c": (4, 3, 3), "d": (0, 0, 0)},
+        **{"e": (0, 0, 0), "f": (0, 0, 0), "g": (0, 0, 1), "h": (1, 1, 1)},
+    }
+    assert by_class["c"]["accuracy"] == 75 and by_class["b"]["accuracy"] is by_class["b"]["low"] is None
+    assert by_class["c"]["lost"] is by_class["c"]["forgetting"] is None
+    low, high = proportion_confint(3, 4, method="wilson")
+    assert (by_class["c"]["low"], by_class["c"]["high"]) == pytest.approx((100 * low, 100 * high), abs=1e-9)
+    cells = {(cell["class"], cell["taken_for"]): cell["images"] for cell in row(result, "long")["confusion"]}
+    assert cells == {("a", "a"): 1, ("a", "b"): 1, ("c", "c"): 3, ("c", "g"): 1, ("h", "h"): 1}
+
+
+def test_classes_are_compared_one_by_one(place: Place) -> None:
+    result = place.json("after.st", "--data-root", "data", "--per-class", "--baseline", "before.st")
+    found = {f["class"]: (f["lost"], f["gained"], f["forgetting"]) for f in row(result, "short")["per_class"]}
+    assert found == {"nought": (0, 0, 0), "one": (1, 0, 50), "two": (0, 1, -100)}
+    without = {f["class"]: f["forgetting"] for f in row(result, "long")["per_class"]}
+    assert without["b"] is None and without["h"] == 0
+
+
+def test_classes_are_rows_of_the_csv_too(place: Place) -> None:
+    _, out, _ = place.evaluate(
+        "after.st", "--data-root", "data", "--per-class", "--format", "csv", "--baseline", "before.st"
+    )
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(r["task"], r["class"]) for r in rows] == [
+        *(("short", name) for name in ("", *SHORT)),
+        *(("long", name) for name in ("", *LONG)),
+    ]
+    assert rows[2]["forgetting"] == "50.0" and rows[2]["images"] == "2" and rows[2]["folder"] == "data/short"
+    assert rows[0]["images"] == "6" and rows[0]["p_value"] == "1.0" and rows[2]["p_value"] == ""
+    plain_rows = list(
+        csv.DictReader(io.StringIO(place.evaluate("after.st", "--data-root", "data", "--format", "csv")[1]))
+    )
+    assert [r["task"] for r in plain_rows] == ["short", "long"] and "class" not in plain_rows[0]
+
+
+def test_accuracy_by_class_adds_up_to_that_of_the_task_and_changes_nothing(place: Place) -> None:
+    words = ["after.st", "--data-root", "data", "--baseline", "before.st"]
+    without, told = place.json(*words), place.json(*words, "--per-class", "--batch-size", "1")
+    for task in ("short", "long"):
+        whole, classes = row(told, task), row(told, task)["per_class"]
+        for key in ("images", "correct", "lost", "gained"):
+            assert sum(found[key] for found in classes) == whole[key]
+        assert {**whole, "per_class": None, "confusion": None} == row(without, task)
+
+
+def test_outputs_that_hold_nan_are_no_answer(place: Place) -> None:
+    place.checkpoint("broken.st", scale=3e38, after=("before.st",))  # beyond float32 from 1.2 on: 0 · inf is nan
+    result = place.json("broken.st", "--data", "short=data/short", "--baseline", "before.st", "--per-class")
+    short = row(result, "short")
+    assert (short["no_answer"], short["correct"], short["lost"], short["gained"]) == (2, 2, 3, 0)
+    assert sum(cell["images"] for cell in short["confusion"]) == short["images"] - short["no_answer"]
+    (note,) = [note for note in result["notes"] if "nan" in note]
+    assert note.startswith("broken.st: the outputs for 2 images of task short hold nan") and "counted as wrong" in note
+    other = place.json("before.st", "--data", "short=data/short", "--baseline", "broken.st")
+    assert row(other, "short")["gained"] == 3 and any(
+        note.startswith("broken.st: the outputs") for note in other["notes"]
+    )
+
+
+def test_an_image_that_cannot_be_read_counts_for_neither_checkpoint(place: Place) -> None:
+    Path("data/short/one/broken.png").write_bytes(b"nothing")
+    short = row(place.json("after.st", "--data-root", "data", "--baseline", "before.st"), "short")
+    assert (short["images"], short["unreadable"], short["lost"]) == (6, 1, 1)
+    Path("data/short/two/000.png").write_bytes(b"nothing")
+    short = row(place.json("after.st", "--data-root", "data", "--per-class"), "short")
+    assert short["without_images"] == ["two"] and short["per_class"][2]["accuracy"] is None
+
+
+# before.st: 83.33 on short, 71.43 on long; after.st forgets 0 and 0
+GATES = [
+    ((), 0, []),
+    (("--min-accuracy", "71.43"), 0, []),  # 71.428... is shown as 71.43, and what is shown decides
+    (("--min-accuracy", "71.431"), 7, ["task long: accuracy 71.43 %, less than --min-accuracy 71.431"]),
+    (("--min-accuracy", "short=83.33"), 0, []),
+    (("--min-accuracy", "short=83.34"), 7, ["task short: accuracy 83.33 %, less than --min-accuracy 83.34"]),
+    (("--min-accuracy", "80", "--min-accuracy", "long=70"), 0, []),
+    (("--min-accuracy", "70", "--min-accuracy", "short=90"), 7, ["task short: accuracy 83.33 %, less than"]),
+    (
+        ("--min-accuracy", "99", "--min-accuracy", "short=80", "--min-accuracy", "long=80"),
+        7,
+        ["task long: accuracy 71.43 %"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("limits", "code", "lines"), GATES)
+def test_gates_on_accuracy(place: Place, limits: tuple[str, ...], code: int, lines: list[str]) -> None:
+    got, out, err = place.evaluate("before.st", "--data-root", "data", *limits)
+    told = [line.removeprefix("mascli: ") for line in err.splitlines() if line.startswith("mascli: ")]
+    assert got == code, err
+    assert len(told) == len(lines) and all(line.startswith(start) for line, start in zip(told, lines, strict=True))
+    assert ("FAILED" in out) == (code == 7) and "accuracy by task" in out
+
+
+def test_gates_on_forgetting(place: Place) -> None:
+    place.images("data/short", {"two": [1.4, 2.4, 2.4, 2.4]})
+    place.images("data/short", {"one": [1.3] * 4})
+    words = ["after.st", "--data-root", "data", "--baseline", "before.st"]
+    assert place.json(*words)["tasks"][0]["forgetting"] == pytest.approx(100 * 3 / 11)
+    for limits, code in (
+        (["27.27"], 0),
+        (["27.26"], 7),
+        (["10", "short=30"], 0),
+        (["30", "short=10"], 7),
+        (["long=-0.01"], 7),
+        (["long=0"], 0),
+    ):
+        flags = [word for limit in limits for word in ("--max-forgetting", limit)]
+        got, _, err = place.evaluate(*words, *flags)
+        assert got == code, (limits, err)
+
+
+def test_a_report_of_every_kind_says_what_failed(place: Place) -> None:
+    words = ["after.st", "--data-root", "data", "--baseline", "before.st", "--per-class", "--max-forgetting", "0"]
+    words += ["--min-accuracy", "60", "--min-accuracy", "short=90"]
+    code, out, _ = place.evaluate(
+        *words, *(word for end in ("json", "csv", "md", "xml") for word in ("--report", f"r.{end}"))
+    )
+    assert code == 7
+    gates = json.loads(Path("r.json").read_text())["gates"]
+    assert [(gate["name"], gate["task"], gate["limit"], gate["passed"]) for gate in gates] == [
+        ("min-accuracy", "short", 90, False),
+        ("min-accuracy", "long", 60, True),
+        ("max-forgetting", "short", 0, True),
+        ("max-forgetting", "long", 0, True),
+    ]
+    suite = ElementTree.parse("r.xml").getroot()
+    names = [case.attrib["name"] for case in suite.iter("testcase")]
+    assert names == ["short: evaluated", "long: evaluated", "short: min-accuracy", "long: min-accuracy"] + [
+        "short: max-forgetting",
+        "long: max-forgetting",
+    ]
+    (failure,) = suite.iter("failure")
+    assert failure.text == failure.attrib["message"] == "task short: accuracy 83.33 %, less than --min-accuracy 90"
+    document = Path("r.md").read_text()
+    assert "- limits: ❌ FAILED: 1 of 4 not met" in document
+    assert "| ❌ FAILED | --min-accuracy 90 | short | 83.33 |" in document
+    assert "| ✅ passed | --max-forgetting 0 | long | 0.00 |" in document
+    assert "❌" not in out and "FAILED  --min-accuracy 90" in " ".join(out.split("\n")).replace("   ", "  ")
+
+
+def test_an_accuracy_that_looks_like_a_share_is_noted(place: Place) -> None:
+    def noted(*limits: str) -> str:
+        code, _, err = place.evaluate("before.st", "--data-root", "data", *limits)
+        assert code == 0, err
+        return " ".join(err.split())
+
+    assert "note: --min-accuracy 0.9 is percent, not a share: write --min-accuracy 90 for 90 %" in noted(
+        "--min-accuracy", "0.9"
+    )
+    assert "write --min-accuracy long=57.5 for 57.5 %" in noted("--min-accuracy", "long=0.575")
+    assert "write --min-accuracy 100 for 100 %" in noted("--min-accuracy", "1")
+    assert noted("--min-accuracy", "0") == noted("--min-accuracy", "1.5") == ""
+    result = place.json("before.st", "--data-root", "data", "--min-accuracy", "0.9")
+    assert any("not a share" in note for note in result["notes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (
+            "--min-accuracy shirt=9",
+            2,
+            "--min-accuracy shirt: before.st has no such task; it has short, long; did you mean 'short'?",
+        ),
+        ("--max-forgetting x=9 --baseline after.st", 2, "--max-forgetting x: before.st has no such task"),
+        ("--max-forgetting short=9", 2, "--max-forgetting needs --baseline"),
+        ("--max-forgetting 1", 2, "--max-forgetting needs --baseline"),
+        ("--min-accuracy 10 --min-accuracy 20", 2, "--min-accuracy is given twice"),
+    ],
+)
+def test_a_limit_that_cannot_be_decided_is_an_error(place: Place, words: str, code: int, message: str) -> None:
+    got, out, err = place.evaluate("before.st", "--data-root", "data", *words.split())
+    assert got == code and not out and message in err, err
+
+
+def test_a_limit_on_a_task_that_is_not_evaluated_is_an_error(place: Place) -> None:
+    code, out, err = place.evaluate("before.st", "--data", "short=data/short", "--min-accuracy", "long=10")
+    assert code == 2 and not out and "--min-accuracy long: the task is not evaluated; give its images with" in err
+    code, out, err = place.evaluate("before.st", "--data-root", "data", "--task", "short", "--min-accuracy", "long=10")
+    assert code == 2 and not out and "the task is not evaluated" in err
+    Path("data/long").rename("elsewhere")
+    for limit in ("10", "long=10"):
+        code, out, err = place.evaluate("before.st", "--data-root", "data", "--min-accuracy", limit)
+        assert code == 3 and not out and "has no folder for long, which the limit is for" in err
+    assert place.evaluate("before.st", "--data-root", "data", "--min-accuracy", "short=10")[0] == 0
+
+
+def test_a_class_that_is_missing_is_mentioned(place: Place) -> None:
+    _, out, _ = place.evaluate("before.st", "--data-root", "data")
+    assert "long: no image of 5 of its 8 classes: b, d, e, f, g" in out
+
+
+def test_a_configuration_may_be_made_by_other_code(place: Place) -> None:
+    config = EvaluateConfig(checkpoint=Path("before.st"), data=("short=data/short",), trust_model_code=True)
+    result = evaluate(config, Observer())
+    assert [found.correct for found in result.tasks] == [5] and result.gates == ()
