@@ -83,24 +83,12 @@ def _omegas(folder: Path, name: str, sizes: dict[str, tuple[int, ...]]) -> list[
 
 def _write(paths: list[Path], sizes: dict[str, tuple[int, ...]]) -> None:
     import numpy as np
+    from made_omegas import made_record
 
-    from mascli.data.fingerprint import fingerprint, packed
     from mascli.files.omega_file import write_omega
     from mascli.files.tensor_file import Source, array_source
-    from mascli.records import Contribution, ModelSpec, OmegaRecord, Preprocessing, Statistics
 
-    images = [bytes([number, *range(7)]) for number in range(100)]
-    estimate = Contribution(
-        heads=("base",),
-        images=len(images),
-        shared_sha256="a" * 64,
-        fingerprint=fingerprint(images),
-        image_hashes=packed(images),
-        mean_squared_norm=3.0,
-        statistics=Statistics(1e-3, 1e-3, 1.0, 0.0),
-        preprocessing=Preprocessing((224, 224), resize_to=256),
-    )
-    record = OmegaRecord(ModelSpec("torchvision", "resnet50", {}, "fc"), "mas", "squared-l2", "abs", (estimate,))
+    record = made_record("resnet50", "fc")
     for noise, path in zip((0.0, 0.3), paths, strict=True):
         random, other = np.random.default_rng(0), np.random.default_rng(1)  # the first is the same in both files
 

@@ -137,25 +137,13 @@ def _make(folder: Path, parameters: int) -> None:
 def _write_omega(path: Path, shapes: dict[str, tuple[int, ...]], zeros: float) -> None:
     """Importance as it is: over many orders of magnitude, with exact zeros."""
     import numpy as np
+    from made_omegas import made_record
 
-    from mascli.data.fingerprint import fingerprint, packed
     from mascli.files.omega_file import write_omega
     from mascli.files.tensor_file import Source
-    from mascli.records import Contribution, ModelSpec, OmegaRecord, Preprocessing, Statistics
 
     random = np.random.default_rng(0)
-    images = [bytes([number, *range(7)]) for number in range(100)]
-    estimate = Contribution(
-        heads=("base",),
-        images=len(images),
-        shared_sha256="a" * 64,
-        fingerprint=fingerprint(images),
-        image_hashes=packed(images),
-        mean_squared_norm=3.0,
-        statistics=Statistics(1e-3, 1e-3, 1.0, 0.0),
-        preprocessing=Preprocessing((224, 224), resize_to=256),
-    )
-    record = OmegaRecord(ModelSpec("torchvision", "vit_l_16", {}, "heads"), "mas", "squared-l2", "abs", (estimate,))
+    record = made_record("vit_l_16", "heads")
 
     def source(shape: tuple[int, ...]) -> Source:
         def read() -> memoryview | bytes:

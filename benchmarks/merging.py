@@ -81,25 +81,13 @@ def _omegas(folder: Path, name: str, shapes: dict[str, tuple[int, ...]]) -> list
 
 def _write(path: Path, shapes: dict[str, tuple[int, ...]], seed: int) -> None:
     import numpy as np
+    from made_omegas import made_record
 
-    from mascli.data.fingerprint import fingerprint, packed
     from mascli.files.omega_file import write_omega
     from mascli.files.tensor_file import Source, array_source
-    from mascli.records import Contribution, ModelSpec, OmegaRecord, Preprocessing, Statistics
 
     random = np.random.default_rng(seed)
-    images = [bytes([seed, number, *range(6)]) for number in range(100)]
-    estimate = Contribution(
-        heads=("base",),
-        images=len(images),
-        shared_sha256="a" * 64,
-        fingerprint=fingerprint(images),
-        image_hashes=packed(images),
-        mean_squared_norm=3.0 + seed,
-        statistics=Statistics(1e-3, 1e-3, 1.0, 0.0),
-        preprocessing=Preprocessing((224, 224), resize_to=256),
-    )
-    record = OmegaRecord(ModelSpec("torchvision", "vit_l_16", {}, "heads"), "mas", "squared-l2", "abs", (estimate,))
+    record = made_record("vit_l_16", "heads", seed)
 
     def source(shape: tuple[int, ...]) -> Source:
         def read() -> memoryview | bytes:

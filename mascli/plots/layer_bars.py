@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mascli.plots.style import GREY, INK, PALETTE, percent_text, shortened
+from mascli.plots.style import GREY, PALETTE, beside, percent_text, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,17 +71,8 @@ def draw_layer_bars(axes: Axes, bars: Sequence[LayerPart], title: str, label: st
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, fontsize=8, handletextpad=0.2)
     widest = max([*(max(bar.size, 100 * (bar.parameters or 0.0)) for bar in bars), 1e-9])
     for place, bar in enumerate(bars):
-        axes.annotate(
-            percent_text(bar.part) if bar.part is not None and math.isfinite(bar.part) else "unknown",
-            (1, place),
-            (4, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=INK,
-            annotation_clip=False,
-        )
+        told = percent_text(bar.part) if bar.part is not None and math.isfinite(bar.part) else "unknown"
+        beside(axes, place, told, 4)
     axes.set_yticks(places, [shortened(bar.name) for bar in bars])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(max(len(bars), 5) - 0.4, -0.6)

@@ -139,3 +139,18 @@ def count_axis(axes: Axes, counts: Sequence[int]) -> None:
     axes.set_yticks(ticks, [f"{int(tick):,}" if tick < 1e5 else power_text(round(math.log10(tick))) for tick in ticks])
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y")
+
+
+def beside(axes: Axes, place: float, text: str, gap: float) -> None:
+    """Write `text` right of the picture, `gap` points away, at the height `place` of its vertical axis."""
+    axes.annotate(
+        text,
+        (1, place),
+        (gap, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=INK,
+        annotation_clip=False,
+    )

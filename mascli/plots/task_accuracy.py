@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mascli.plots.picture import Picture
-from mascli.plots.style import GREY, INK, PALETTE, new_figure, shortened
+from mascli.plots.style import GREY, INK, PALETTE, beside, new_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,17 +90,7 @@ def draw_accuracies(axes: Axes, tasks: Sequence[TaskAccuracy]) -> None:
             label="baseline",
         )
     for place, task in zip(places, tasks, strict=True):
-        axes.annotate(
-            f"{task.accuracy:.2f} %",
-            (1, place),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=INK,
-            annotation_clip=False,
-        )
+        beside(axes, place, f"{task.accuracy:.2f} %", 6)
     lowest = min([t.low for t in tasks] + [before for before, _ in earlier], default=0.0)
     axes.set_xlim(max(10.0 * math.floor(lowest / 10), 0.0) - 1, 101)
     axes.set_yticks(places, [shortened(t.task, 30) for t in tasks])

@@ -9,6 +9,7 @@ from typing import Any
 from mascli.errors import DataError, printable
 from mascli.pages.content import Block, Cell, Column, DataTable, LineChart, Panels, Prose, Section, Series
 from mascli.reports.numbers import number, percent
+from mascli.reports.train_task import EpochRow
 from mascli.typed import build
 from mascli.workflows.reporting.finished import Finished
 from mascli.workflows.reporting.methods import chosen
@@ -16,22 +17,11 @@ from mascli.workflows.reporting.stored_result import hint
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One epoch as a record holds it: mean loss on the images, validation accuracy (percent) and loss."""
-
-    phase: str
-    epoch: int
-    loss: float
-    val_accuracy: float | None = None
-    val_loss: float | None = None
-
-
-@dataclass(frozen=True)
 class _Training:
     label: str
     task: str
     style: int
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[EpochRow, ...]
     strength: Any
     val_accuracy: Any
 
@@ -85,15 +75,15 @@ def _trainings(finished: Finished) -> list[_Training]:
     return trainings
 
 
-def _epochs(value: Any, name: str) -> tuple[Epoch, ...]:
+def _epochs(value: Any, name: str) -> tuple[EpochRow, ...]:
     problems: list[str] = []
     entries = value if isinstance(value, list) else []
     known = [
-        {key: entry[key] for key in Epoch.__dataclass_fields__ if key in entry}
+        {key: entry[key] for key in EpochRow.__dataclass_fields__ if key in entry}
         for entry in entries
         if isinstance(entry, dict)
     ]
-    epochs = [build(Epoch, entry, "epochs", problems) for entry in known]
+    epochs = [build(EpochRow, entry, "epochs", problems) for entry in known]
     if problems:
         raise DataError(f"the record of step {printable(name)} is damaged: {problems[0]}; {hint()}")
     return tuple(epoch for epoch in epochs if epoch is not None)
@@ -113,7 +103,7 @@ def _curves(finished: Finished, trainings: list[_Training]) -> list[Block]:
     return [Prose((told,)), Panels(tuple(charts))]
 
 
-def _validation(epoch: Epoch) -> Cell | None:
+def _validation(epoch: EpochRow) -> Cell | None:
     return None if epoch.val_accuracy is None else Cell(percent(epoch.val_accuracy), epoch.val_accuracy)
 
 
