@@ -78,6 +78,29 @@ def _escaped(character: str) -> str:
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
+def shell_path(path: str | Path) -> str:
+    """The path of a file as one word of a command, to be copied into a shell.
+
+    A name that begins with a dash keeps `./`, so that no program takes it for a flag. Control characters
+    and bytes that are not UTF-8 are written as bash's `$'...'` does, all on one line.
+    """
+    import shlex
+
+    word = str(path)
+    word = f"./{word}" if word.startswith("-") else word
+    if all(c.isprintable() for c in word):
+        return shlex.quote(word)
+    return "$'" + "".join(map(_in_dollar_quotes, word)) + "'"
+
+
+def _in_dollar_quotes(character: str) -> str:
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    if "\ud800" <= character <= "\udfff" and not 0x80 <= ord(character) - 0xDC00 <= 0xFF:
+        return "?"  # no file name holds such a half of a character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
 def listed(names: Iterable[str], most: int = 5) -> str:
     """`names` joined by commas, the first `most` of them, then how many more there are."""
     shown = [printable(name) for name in names]

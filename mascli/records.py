@@ -9,7 +9,9 @@ import re
 from dataclasses import Field, dataclass, field
 from typing import Any, Literal
 
-FORMAT_VERSION = 3  # what this program knows; a file says the lowest that can read it
+FORMAT_VERSION = 4  # what this program knows; a file says the lowest that can read it
+
+FEWEST_IMAGES = 64  # below, the reliability of an estimate is itself too uncertain to go by
 
 # Fields that stand in no file where they have their default: files without them keep the bytes they always had.
 LEFT_OUT = {"left out": True}
@@ -33,6 +35,13 @@ def task_name_problem(name: str, existing: tuple[str, ...] = ()) -> str | None:
 def head_tensor(task: str, name: str) -> str:
     """What the tensor `name` of the head of `task` is called in files and among shared parameters."""
     return f"mascli.head.{task}.{name}"
+
+
+def head_owner(tensor: str) -> str | None:
+    """The task whose head a tensor of this name belongs to; None for any other tensor."""
+    mascli, _, rest = tensor.partition(".head.")
+    task, dot, _ = rest.partition(".")
+    return task if mascli == "mascli" and dot else None
 
 
 def is_left_out(field: Field[Any], value: object) -> bool:
@@ -186,7 +195,9 @@ class Contribution:
     in base64, so that two sets can be told to overlap. `unused` lists parameters outside the
     evaluation pass, whose importance is zero. `weight` is the factor of this estimate in the values
     of the file; `normalized` says that it includes 1/E|F|^2. All else describes the estimate itself.
-    `heads_sha256` are the heads whose own tensors were measured too, with the hash of each.
+    `heads_sha256` are the heads whose own tensors were measured too, with the hash of each. `reliability`
+    is there where several estimates were combined, of those that had one: an estimate alone tells it for
+    the whole file.
     """
 
     heads: tuple[str, ...]
@@ -201,6 +212,7 @@ class Contribution:
     unused: tuple[str, ...] = ()
     normalized: bool = False
     heads_sha256: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT)
+    reliability: Reliability | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -225,8 +237,8 @@ class OmegaRecord:
     """Everything an omega says about itself.
 
     The values are the sum over the contributions of weight * Omega, and where `combine` is "max"
-    their largest; other rules differ in the weights alone. `reliability` is None where nobody
-    measured it.
+    their largest; other rules differ in the weights alone. `reliability` is that of the values: None
+    where nobody measured it, and of what was combined.
     """
 
     model: ModelSpec
@@ -243,6 +255,13 @@ class OmegaRecord:
         return frozenset(
             h for part in self.contributions if part.weight and part.statistics.maximum for h in part.heads
         )
+
+    @property
+    def reliabilities(self) -> tuple[Reliability | None, ...]:
+        """The reliability of each contribution, in their order; None where nobody measured it."""
+        if len(self.contributions) == 1:
+            return (self.reliability,)
+        return tuple(part.reliability for part in self.contributions)
 
     @property
     def zero_tasks(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,14 @@ def in_a_process(*words: str | Path, folder: Path | None = None) -> subprocess.C
     """The same in a process of its own."""
     command = [sys.executable, "-m", "mascli", *map(str, words)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def overridden(words: Sequence[str | Path], *flags: str | Path) -> list[str | Path]:
+    """`words` with `flags`, without their options of the same name, which take one value each."""
+    names = {flag for flag in flags if str(flag).startswith("-")}
+    places = [place for place, word in enumerate(words) if word in names]
+    left_out = {place + step for place in places for step in (0, 1)}
+    return [*(word for place, word in enumerate(words) if place not in left_out), *flags]
 
 
 def write_images(folder: Path, classes: dict[str, int], count: int, size: int = 12) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,11 @@ def make(folder: Path) -> None:
     _write_omega(folder / "light.omega", record, {name: _importance(v.shape, 3) for name, v in before.items()})
     later = {name: _importance(v.shape, 3) / 2 + _importance(v.shape, 5) / 4 for name, v in before.items()}
     _write_omega(folder / "later.omega", record, later)
-    wide = _omega_record(WIDE, "a" * 64, reliability=Reliability(0.9712, 0.8643, "features.conv1", 0.0841, 1_200))
+    wide = _omega_record(WIDE, "a" * 64)
+    known = Reliability(0.9712, 0.8643, "features.conv1", 0.0841, 1_200)
+    first_part, second_part = (replace(part, images=1_200, reliability=known) for part in wide.contributions)
+    second_part = replace(second_part, reliability=replace(known, overall=0.9034))
+    wide = replace(wide, contributions=(first_part, second_part))
     values = {name: _importance(shape, 7) * 2.0**-number for number, (name, shape) in enumerate(_WIDE_SHAPES.items())}
     _write_omega(folder / "wide.omega", wide, values)
     first = Step("init", digest["before"], settings={"seed": 0})

@@ -23,6 +23,7 @@ from mascli.config import (
     InspectConfig,
     MergeConfig,
     TrainTaskConfig,
+    reports_of,
     resolve,
 )
 from mascli.config.checks import range_problems
@@ -150,7 +151,11 @@ def test_everything_wrong_is_told_at_once_with_the_paths(tmp_path: Path) -> None
         (EvaluateConfig, {"min_accuracy": "101"}, "--min-accuracy must be 0 to 100"),
         (EvaluateConfig, {"max_forgetting": "1"}, "--max-forgetting needs --baseline"),
         (InspectConfig, {"bins": "0"}, "--bins"),
-        (InspectConfig, {"out": "x.txt"}, "--report x.txt"),
+        (InspectConfig, {"out": "x.txt"}, "-o x.txt: the name must end in"),
+        (InspectConfig, {"report": ["x.txt"]}, "--report x.txt: the name must end in"),
+        (InspectConfig, {"by": "filters"}, "--by filters needs --top K"),
+        (InspectConfig, {"top": "100000000"}, "--top must be 1 to 10000, not 100000000"),
+        (InspectConfig, {"seed": "4294967296"}, "--seed must be 0 to 4294967295, not 4294967296"),
         (EstimateConfig, {"combine": "max"}, "--combine max needs --previous"),
         (EstimateConfig, {"combine": "pool"}, "--combine: 'pool' is not one of sum, max, mean, ema"),
         (EstimateConfig, {"previous": "p", "decay": "0.3"}, "--decay is for --combine ema, not sum"),
@@ -210,7 +215,9 @@ def test_a_validation_folder_replaces_the_split() -> None:
 
 def test_out_of_a_command_that_makes_no_file_is_a_report() -> None:
     config = resolve(InspectConfig, {"file": "a", "out": "a.json", "report": ["b.md"]}, None)
-    assert (config.out, config.report) == (None, (Path("b.md"), Path("a.json")))
+    assert reports_of(config) == (Path("b.md"), Path("a.json"))
+    made = resolve(TrainTaskConfig, {**TRAIN, "out": "a.st", "report": ["b.md"]}, None)
+    assert reports_of(made) == (Path("b.md"),)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +303,7 @@ def test_every_default_survives_the_file(kind: type[Common], tmp_path: Path) -> 
     needed = {"checkpoint": Path("a"), "data": Path("d"), "task": "t", "file": Path("f"), "model": "mascli:mlp"}
     needed |= {"omegas": (Path("o"),), "combine": "sum", "checkpoints": (Path("a"), Path("b"))}
     if kind is EvaluateConfig:
-        needed["data"] = ("d",)
+        needed |= {"data": ("d",), "task": ("t",)}
     names = {field.name for field in dataclasses.fields(kind)}
     config = kind(**{name: value for name, value in needed.items() if name in names})
     assert resolve(kind, {}, yaml_file(tmp_path, to_yaml(config))) == config

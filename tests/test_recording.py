@@ -53,7 +53,7 @@ def outside(picture: str) -> list[str]:
 def test_a_recording_shows_what_is_printed(recorded: str) -> None:
     shown = texts(recorded)
     assert shown[:3] == ["mascli inspect wide.omega", "$", "mascli inspect wide.omega"]
-    for text in ("wide.omega (27.2 kB)", "features.conv3", "exactly 0", "importance by layer"):
+    for text in ("wide.omega (27.3 kB)", "features.conv3", "exactly 0", "importance by layer"):
         assert any(text in piece for piece in shown), text
     assert len(set(re.findall(r"\.inspect-r\d+ \{ fill: (#\w+)", recorded))) > 1  # it has colours
     assert len(titles(recorded)) >= 2

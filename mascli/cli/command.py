@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from mascli.cli.options import fields_in_order, hints_of, parameter_of
-from mascli.config import Common, resolve
-from mascli.errors import GateError, NumericsError
+from mascli.config import Common, flag_of, reports_of, resolve
+from mascli.errors import GateError, NumericsError, UsageError
 from mascli.models.model_code import model_code
 from mascli.observer import Observer
 
@@ -32,12 +32,31 @@ _SHOW = Annotated[bool, typer.Option("--show-config", help="Print the settings a
 
 
 class Command(TyperCommand):
-    """A command whose help shows what it needs without brackets, though a file of settings may give it as well."""
+    """A command that takes an option of one value once, and whose help shows what it needs without brackets.
+
+    A file of settings may give what is needed as well; only what can be left out has brackets.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual, but let no value silently take the place of an earlier one.
+
+        Raises:
+            UsageError: naming every option of one value that is given more than once.
+        """
+        words = list(args)  # parsing consumes them
+        rest = super().parse_args(ctx, args)
+        _, _, given = self.make_parser(ctx).parse_args(args=words)
+        single = [p for p in given if isinstance(p, TyperOption) and not (p.multiple or p.is_flag)]
+        repeated = dict.fromkeys(p.name or "" for p in single if single.count(p) > 1)
+        if repeated:
+            raise UsageError("\n".join(f"{flag_of(name)} is given twice" for name in repeated))
+        return rest
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS]` and the positionals."""
         pieces = super().collect_usage_pieces(ctx)
-        return [piece if piece == self.options_metavar else piece.strip("[]") for piece in pieces]
+        kept = {self.options_metavar, *(parameter.metavar for parameter in self.params)}
+        return [piece if piece in kept else piece.strip("[]") for piece in pieces]
 
 
 def command(name: str, kind: type[C], work: Work[C]) -> Callable[..., None]:
@@ -67,7 +86,7 @@ def command(name: str, kind: type[C], work: Work[C]) -> Callable[..., None]:
 
 
 def deliver(report: Report, settings: Common) -> None:
-    """Write the files that `--report` asks for, print the result, and stop at a limit that it does not meet.
+    """Write the files that `--report` and `-o` ask for, print the result, and stop at a limit that it does not meet.
 
     Raises:
         GateError: one line a limit, after everything is written.
@@ -77,7 +96,7 @@ def deliver(report: Report, settings: Common) -> None:
     from mascli.files.atomic import write_text
     from mascli.reports.export import document
 
-    for path in settings.report:
+    for path in reports_of(settings):
         write_text(path, document(report, path, settings.ascii_), overwrite=settings.overwrite)
     show(report, settings.format, ascii_only=settings.ascii_)
     if report.unmet:

@@ -84,7 +84,9 @@ OPTIONS: dict[str, Option] = {
     "task": Option("TASK", "Name of the task."),
     "estimate.task": Option("TASK", "Whose answers to measure (default: the newest task's)."),
     "train-task.task": Option("TASK", "Name of the new task: letters, digits, _ and -."),
-    "evaluate.task": Option("TASK", "The task to evaluate (default: the newest, for --data FOLDER)."),
+    "evaluate.task": Option(
+        "TASK", "Evaluate this task only; repeatable (default: all; for --data FOLDER the newest)."
+    ),
     "all_tasks": Option("", "Measure the answers of all tasks together.", negatable=True),
     "heads": Option("", "Also the importance of these tasks' heads, for tasks to come that use one.", negatable=True),
     "method": Option("mas|mas-local|ewc|anpyc", "How importance is measured (default: mas)."),
@@ -173,7 +175,7 @@ OPTIONS: dict[str, Option] = {
     "average.weights": Option("X,X,...", "A factor for each checkpoint (default: all alike)."),
     "average.omega": Option("FILE", "mode: importance of each checkpoint's parameters, in their order; repeatable."),
     "file": Option("FILE", "A checkpoint, an omega or any .safetensors file."),
-    "other": Option("OTHER", "A second file of the same kind: show how the two differ."),
+    "other": Option("[OTHER]", "A second file of the same kind: show how the two differ."),
     "inspect.omega": Option("OMEGA", "Two checkpoints: weigh what changed by this importance."),
     "layer": Option("GLOB", "Only layers whose names match, as in 'features.*'; repeatable."),
     "histogram": Option("", "Also a histogram of each layer shown."),

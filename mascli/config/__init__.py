@@ -1,6 +1,6 @@
 """The settings of each command, and where their values come from: flags, a YAML file, defaults."""
 
-from mascli.config.checks import flag_of, range_problems
+from mascli.config.checks import flag_of, range_problems, reports_of
 from mascli.config.commands import (
     UNIFORM,
     AverageConfig,
@@ -44,6 +44,7 @@ __all__ = [
     "flag_of",
     "range_problems",
     "rehearsal_folders",
+    "reports_of",
     "resolve",
     "wants_search",
 ]

@@ -120,12 +120,13 @@ def range_problems(config: Common) -> list[str]:
     for name, (fits, wanted) in _LIMITS.items():
         value = getattr(config, name, None)
         if value is not None and not fits(value):
-            problems.append(f"{flag_of(name)} must be {wanted}, not {value:g}")
+            problems.append(f"{flag_of(name)} must be {wanted}, not {_shown(value)}")
     if config.device is not None and not _DEVICE.fullmatch(config.device):
         problems.append(f"--device must be auto, cpu, cuda, cuda:N, mps or xpu, not '{printable(config.device)}'")
-    for path in config.report or ():
+    for path in reports_of(config):
         if path.suffix.lower().lstrip(".") not in REPORT_FORMATS:
-            problems.append(f"--report {printable(path)}: the name must end in .{', .'.join(REPORT_FORMATS)}")
+            flag = "-o" if path == config.out else "--report"
+            problems.append(f"{flag} {printable(path)}: the name must end in .{', .'.join(REPORT_FORMATS)}")
     page = getattr(config, "html", None)
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         problems.append(f"--html {printable(page)}: the name must end in .html")
@@ -135,9 +136,20 @@ def range_problems(config: Common) -> list[str]:
     if isinstance(config, ModelOptions):
         problems += _model_problems(config)
     checks = (_init_problems, _estimate_problems, _train_problems, _evaluate_problems, _merge_problems)
-    for check in (*checks, _average_problems):
+    for check in (*checks, _average_problems, _inspect_problems):
         problems += check(config)
     return problems
+
+
+def reports_of(config: Common) -> tuple[Path, ...]:
+    """The files that the result is written to: those of `--report`, and `-o` where a command writes nothing else."""
+    out = config.out if isinstance(config, EvaluateConfig | InspectConfig) else None
+    return (*(config.report or ()), *([out] if out is not None else []))
+
+
+def _shown(value: float) -> str:
+    """A number as it was given: whole numbers with all their digits."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def missing_settings(config: Common) -> list[str]:
@@ -270,6 +282,12 @@ def _average_problems(config: Common) -> list[str]:
     if config.mode == "mean" and omegas:
         problems.append("--omega is for --mode mode: the mean knows no importance")
     return problems
+
+
+def _inspect_problems(config: Common) -> list[str]:
+    if not isinstance(config, InspectConfig) or config.top is not None or config.by in (None, type(config).by):
+        return []
+    return [f"--by {config.by} needs --top K: how many of them to show"]
 
 
 def _weight_problems(weights: tuple[float, ...], files: int) -> list[str]:

@@ -139,14 +139,15 @@ class EvaluateConfig(ImageOptions):
     """`mascli evaluate`: accuracy of each task, and what was forgotten since a baseline.
 
     `data` holds one FOLDER, or one TASK=FOLDER a task; `data_root` is a folder with one folder a
-    task. `min_accuracy` (percent) and `max_forgetting` (percentage points) hold one NUMBER for every task,
-    and TASK=NUMBER for those with a limit of their own, which beats it.
+    task; `task` are those to evaluate, all if it is empty. `min_accuracy` (percent) and `max_forgetting`
+    (percentage points) hold one NUMBER for every task, and TASK=NUMBER for those with a limit of their own,
+    which beats it.
     """
 
     batch_size: int = 32
     data: tuple[str, ...] = ()
     data_root: Path | None = None
-    task: str | None = None
+    task: tuple[str, ...] = ()
     baseline: tuple[Path, ...] = ()
     min_accuracy: tuple[str, ...] = ()
     max_forgetting: tuple[str, ...] = ()

@@ -17,8 +17,6 @@ from mascli.config.checks import flag_of, path_problems, range_problems
 from mascli.config.commands import (
     Common,
     EstimateConfig,
-    EvaluateConfig,
-    InspectConfig,
     ModelOptions,
     ReportConfig,
     TrainTaskConfig,
@@ -92,8 +90,6 @@ def _settle(
         values["val_split"] = 0.0
     if issubclass(kind, EstimateConfig) and values["compat"] in COMPAT:
         _settle_compat(values, {*given, *stored})
-    if issubclass(kind, EvaluateConfig | InspectConfig) and values["out"] is not None:
-        values["report"], values["out"] = (*(values["report"] or ()), values["out"]), None  # it is all they write
     return kind(**values)
 
 

@@ -30,6 +30,8 @@ class ImageFolder:
 class LabelledFolder:
     """Images sorted into class folders: `labels[k]` is the index in `classes` of `files[k]`.
 
+    A class may be without images only where that was allowed.
+
     `strays` are images that lie in `root` itself and so belong to no class.
     """
 
@@ -57,8 +59,11 @@ def list_images(root: Path) -> ImageFolder:
     return ImageFolder(root, tuple(files), others)
 
 
-def labelled_folder(root: Path) -> LabelledFolder:
+def labelled_folder(root: Path, *, allow_empty: bool = False) -> LabelledFolder:
     """Read `root` as one folder a class, named by the class; images may be nested deeper in it.
+
+    Args:
+        allow_empty: whether class folders without images are classes as well, while one has some.
 
     Raises:
         DataError: `root` has no class folders, or a class folder holds no image.
@@ -73,7 +78,7 @@ def labelled_folder(root: Path) -> LabelledFolder:
         raise DataError(f"{printable(root)}: its folders are {listed(names)}, not classes; give one of them")
     members = [_images_and_others(folder)[0] for folder in folders]
     empty = [folder.name for folder, images in zip(folders, members, strict=True) if not images]
-    if empty:
+    if empty and not (allow_empty and any(members)):
         raise DataError(f"{printable(root)}: no images in the class folders {listed(empty)}; remove or fill them")
     return LabelledFolder(
         root=root,

@@ -21,6 +21,7 @@ from mascli.records import (
     CheckpointRecord,
     OmegaRecord,
     Preprocessing,
+    Reliability,
     Task,
     head_tensor,
     is_left_out,
@@ -38,6 +39,7 @@ EXPORT = f"{PREFIX}export"  # what plain weights that mascli has exported say ab
 RECORDS = {"checkpoint": CheckpointRecord, "omega": OmegaRecord}
 MAX_PIXELS = 10_000  # a side of an image
 HINT = "it may have been changed by another tool"
+ROUNDED = {"BF16": "bfloat16", "F16": "float16"}  # dtypes to which other tools round importance
 
 
 def checkpoint_metadata(record: CheckpointRecord, foreign: Mapping[str, str]) -> dict[str, str]:
@@ -93,7 +95,8 @@ def omega_record(header: Header) -> OmegaRecord:
     """What an omega says about itself.
 
     Raises:
-        CheckpointError: no omega, a newer format, or metadata that contradict themselves or the tensors.
+        CheckpointError: no omega, a newer format, values that another tool has rounded, or metadata that
+            contradict themselves or the tensors.
     """
     kind = file_kind(header)
     if kind != "omega":
@@ -102,6 +105,7 @@ def omega_record(header: Header) -> OmegaRecord:
             f"{printable(header.path)} is {what}; an omega file is needed here (mascli estimate makes one)"
         )
     record = _record(header, OmegaRecord)
+    _refuse_rounded(header)
     _refuse(header, [*_omega_problems(record), *_head_problems(header, record), *_dtype_problems(header)])
     return record
 
@@ -140,9 +144,12 @@ def _metadata(kind: str, record: CheckpointRecord | OmegaRecord, foreign: Mappin
 def _lowest_version(record: CheckpointRecord | OmegaRecord) -> int:
     """The format that a program has to know to read such a file.
 
-    2 brought tensors of each task's own, 3 heads that several tasks use, and importance of heads.
+    2 brought tensors of each task's own, 3 heads that several tasks use, and importance of heads, 4 the
+    reliability of each of several estimates.
     """
     if isinstance(record, OmegaRecord):
+        if any(part.reliability for part in record.contributions):
+            return 4
         return 3 if any(part.heads_sha256 for part in record.contributions) else 1
     return 3 if record.common_heads else 2 if record.owned else 1
 
@@ -246,11 +253,17 @@ def _omega_problems(record: OmegaRecord) -> Iterator[str]:
         if not all(0 <= fact < math.inf for fact in (part.weight, part.mean_squared_norm)):  # NaN is not
             yield f"contribution {number} has a weight or a mean squared norm that cannot be"
         yield from _preprocessing_problems(part.preprocessing)
-    known = record.reliability
-    if known is not None:
-        shares = (known.overall, known.lowest, known.half_difference)
-        if known.images < 2 or not all(0 <= share <= 1 for share in shares):  # NaN is not
-            yield "its reliability cannot be"
+        if not _is_possible(part.reliability):
+            yield f"the reliability of contribution {number} cannot be"
+    if not _is_possible(record.reliability):
+        yield "its reliability cannot be"
+
+
+def _is_possible(known: Reliability | None) -> bool:
+    if known is None:
+        return True
+    shares = (known.overall, known.lowest, known.half_difference)
+    return known.images >= 2 and all(0 <= share <= 1 for share in shares)  # NaN is not
 
 
 def _head_problems(header: Header, record: OmegaRecord) -> Iterator[str]:
@@ -259,6 +272,15 @@ def _head_problems(header: Header, record: OmegaRecord) -> Iterator[str]:
     yield from _named("{} cannot name a task", (task for task in measured if not TASK_NAME.fullmatch(task)))
     found = {task: [name for name in header.tensors if name.startswith(head_tensor(task, ""))] for task in measured}
     yield from _named("it lacks the tensors of the heads {}", (task for task, names in found.items() if not names))
+
+
+def _refuse_rounded(header: Header) -> None:
+    found = sorted({ROUNDED[info.dtype] for info in header.tensors.values() if info.dtype in ROUNDED})
+    if found:
+        raise CheckpointError(
+            f"{printable(header.path)} is rounded: another tool has stored its values as {' and '.join(found)}, and "
+            "importance must be float32; use the file that mascli has written, or estimate it anew"
+        )
 
 
 def _dtype_problems(header: Header) -> Iterator[str]:

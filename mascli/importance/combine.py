@@ -13,7 +13,8 @@ its E|F|^2, so that tasks whose outputs are of other lengths count alike:
 - ema:  Omega = decay * (Omega so far) + (1 - decay) * w_i Omega_i, in their order, from w_1 Omega_1 on
 
 All but `max` are sums with one factor an omega, and stay so when their results are combined again:
-each contribution's `weight` is the product of its factors. The values: `combine_values`.
+each contribution's `weight` is the product of its factors. Nobody has measured the reliability of the
+whole; each contribution keeps its own. The values: `combine_values`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def combination(
     contributions = tuple(
         replace(estimate, weight=estimate.weight * factor, normalized=estimate.normalized or normalize)
         for part, factor in zip(parts, factors, strict=True)
-        for estimate in part.record.contributions
+        for estimate in (_told_apart(part.record) if len(parts) > 1 else part.record.contributions)
     )
     if not all(math.isfinite(estimate.weight) for estimate in contributions):
         raise NumericsError("--weights are too large: an estimate would get a factor that is not finite")
@@ -149,6 +150,12 @@ def _norm(part: Part) -> float:
 def _reliability(parts: Sequence[Part]) -> Reliability | None:
     """That of a single omega, which no factor changes; nobody has measured that of several together."""
     return parts[0].record.reliability if len(parts) == 1 else None
+
+
+def _told_apart(record: OmegaRecord) -> tuple[Contribution, ...]:
+    """The estimates of an omega as they stand beside others: each with its own reliability."""
+    known = zip(record.contributions, record.reliabilities, strict=True)
+    return tuple(replace(estimate, reliability=reliability) for estimate, reliability in known)
 
 
 def _has_known_scale(record: OmegaRecord) -> bool:

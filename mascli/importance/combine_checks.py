@@ -8,7 +8,7 @@ from itertools import combinations
 
 from mascli.data.fingerprint import fingerprint, unpacked
 from mascli.errors import CheckpointError, printable
-from mascli.records import OmegaRecord, head_tensor
+from mascli.records import OmegaRecord, head_owner, head_tensor
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,28 @@ def check_successive(parts: Sequence[Part], rule: str) -> None:
         CheckpointError: other methods, models or shapes, one estimate that is there twice, or a
             maximum mixed with a sum.
     """
-    seen: dict[tuple[str, tuple[str, ...], str], str] = {}
     for part in parts:
         _check_same(parts[0], part, "combined", _terms)
         _check_rule(part, rule)
-        for estimate in part.record.contributions:
-            key = (estimate.fingerprint, estimate.heads, estimate.shared_sha256)
+    check_counted_once([(part.where, part.record) for part in parts])
+
+
+def check_counted_once(omegas: Sequence[tuple[str, OmegaRecord]]) -> None:
+    """Check that no estimate is in two omegas, which are given with their names for messages.
+
+    Raises:
+        CheckpointError: one is, and would count twice.
+    """
+    seen: dict[tuple[object, ...], str] = {}
+    for where, record in omegas:
+        for estimate in record.contributions:
+            key = (record.objective, record.reduction, estimate.fingerprint, estimate.heads, estimate.shared_sha256)
             if key in seen:
                 raise CheckpointError(
-                    f"{seen[key]} and {part.where} hold the same estimate ({', '.join(estimate.heads)}, "
+                    f"{seen[key]} and {where} hold the same estimate ({', '.join(estimate.heads)}, "
                     f"{estimate.images} images): it would count twice; leave one of them out"
                 )
-            seen[key] = part.where
+            seen[key] = where
 
 
 def _check_rule(part: Part, rule: str) -> None:
@@ -141,6 +151,8 @@ def _check_same(
             raise CheckpointError(f"{refusal}: they differ in {what} ({values}){advice}")
     for name in sorted(first.shapes.keys() | other.shapes.keys()):
         one, two = first.shapes.get(name), other.shapes.get(name)
+        if verb == "combined" and any(_is_zero(part, name) for part in (first, other)):
+            continue
         if one != two:
             shapes = " and ".join("absent" if shape is None else str(list(shape)) for shape in (one, two))
             heads = any(name.startswith(head_tensor(task, "")) for task in _heads(first.record) ^ _heads(other.record))
@@ -149,6 +161,12 @@ def _check_same(
             raise CheckpointError(
                 f"{refusal}: tensor {printable(name)} is {shapes}{both if None in (one, two) else ''}"
             )
+
+
+def _is_zero(part: Part, name: str) -> bool:
+    """Whether an omega lacks a tensor because it is of the head of a task whose answers it does not measure."""
+    asked = {task for estimate in part.record.contributions for task in estimate.heads}
+    return name not in part.shapes and head_owner(name) not in {None, *asked}
 
 
 def _heads(record: OmegaRecord) -> frozenset[str]:

@@ -39,9 +39,13 @@ class Operand:
     read: Callable[[str], Array]
 
 
-def file_operand(header: Header) -> Operand:
-    """An omega file, of which only what is used at the moment is in memory."""
-    return Operand(printable(header.path), partial(read_array, header))
+def file_operand(header: Header, shapes: Mapping[str, tuple[int, ...]]) -> Operand:
+    """An omega file, of which only what is used at the moment is in memory; what it lacks of `shapes` is zero."""
+
+    def read(name: str) -> Array:
+        return read_array(header, name) if name in header.tensors else np.zeros(shapes[name], np.float32)
+
+    return Operand(printable(header.path), read)
 
 
 class CombinedValues:

@@ -35,7 +35,7 @@ class Agreement:
     has no two values that differ. `top_1`, `top_5` and `top_10` are the overlap (0 to 1) of the largest
     1, 5 and 10 % (see `rank_agreement`), None where nothing is compared. `relative_l1` is Σ|B - A| / ΣA
     and `scale` ΣB / ΣA, None where ΣA is 0. `change` is the layer's part of all change after each file
-    was divided by its own total, None where one total is 0 and the other is not.
+    was divided by its own total, None where one of the totals is 0.
     """
 
     name: str
@@ -63,7 +63,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class OmegaComparison:
-    """`elsewhere` is the share of the importance that sits on other parameters: ½ Σ|A/ΣA - B/ΣB|."""
+    """`elsewhere` is the share of the importance that sits on other parameters: ½ Σ|A/ΣA - B/ΣB|.
+
+    It is None where ΣA or ΣB is 0.
+    """
 
     overall: Agreement
     layers: tuple[Agreement, ...]
@@ -190,7 +193,7 @@ def _change(files: _Files, layer: _Layer, total: PairSums, grid: DensityGrid) ->
         if all(scales):
             scaled = one.astype(np.float64) / scales[0] - other.astype(np.float64) / scales[1]
             change.append(float(np.abs(scaled).sum()))
-    return None if any(scales) and not all(scales) else math.fsum(change)
+    return math.fsum(change) if all(scales) else None
 
 
 def _agreement(layer: _Layer, total: PairSums, ranks: RankAgreement, change: float | None) -> Agreement:

@@ -19,12 +19,15 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LayerMap:
-    """The filters of one layer: `importance[i]` is the sum over all of `tensor` that has first index i."""
+    """The filters of one layer: `importance[i]` is the sum over all of `tensor` that has first index i.
+
+    It is None where one of the filter's values is not finite.
+    """
 
     layer: str
     tensor: str
     shape: tuple[int, ...]
-    importance: tuple[float, ...]
+    importance: tuple[float | None, ...]
 
 
 def has_filters(info: TensorInfo) -> bool:
@@ -35,18 +38,19 @@ def has_filters(info: TensorInfo) -> bool:
 def filter_sums(header: Header, name: str) -> Iterator[tuple[int, Float64]]:
     """The importance of each filter of a weight, some at a time: the index of the first one, and their sums.
 
-    sum_i = Σ Ω[i, ...] over its finite values, in float64.
+    sum_i = Σ Ω[i, ...] in float64; NaN where one of the values is not finite.
     """
     info = header.tensors[name]
     rows, length = info.shape[0], info.count // info.shape[0]
     if length > BLOCK:
         for row in range(rows):
             parts = float_blocks(header, name, start=row * length, stop=(row + 1) * length)
-            yield row, np.array([math.fsum(finite_sum(part) for part in parts)])
+            yield row, np.array([math.fsum(map(_whole_sum, parts))])
         return
     start = 0
     for values in float_blocks(header, name, BLOCK // length * length):
         sums = _only_finite(values).reshape(-1, length).sum(axis=1, dtype=np.float64)
+        sums[~np.isfinite(values).reshape(-1, length).all(axis=1)] = math.nan
         yield start, sums
         start += sums.size
 
@@ -84,8 +88,14 @@ def layer_map(header: Header, layer: str) -> LayerMap:
         UsageError: as `map_tensor`.
     """
     tensor = map_tensor(header, layer)
-    sums = tuple(value for _, part in filter_sums(header, tensor) for value in part.tolist())
-    return LayerMap(layer, tensor, header.tensors[tensor].shape, sums)
+    sums = (value for _, part in filter_sums(header, tensor) for value in part.tolist())
+    importance = tuple(value if math.isfinite(value) else None for value in sums)
+    return LayerMap(layer, tensor, header.tensors[tensor].shape, importance)
+
+
+def _whole_sum(values: Float32) -> float:
+    """The sum of values in float64, NaN where one is not finite."""
+    return float(values.sum(dtype=np.float64)) if np.isfinite(values).all() else math.nan
 
 
 def _only_finite(values: Float32) -> Float32:

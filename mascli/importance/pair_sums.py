@@ -70,8 +70,8 @@ class PairSums:
 
     @property
     def relative_l1(self) -> float | None:
-        """Σ|x - y| / Σx; 0 where nothing differs, None where Σx is 0."""
-        return _ratio(self.difference, self.first.total) if self.difference else 0.0
+        """Σ|x - y| / Σx, None where Σx is 0 and where there are no pairs."""
+        return _ratio(self.difference, self.first.total)
 
     @property
     def scale(self) -> float | None:

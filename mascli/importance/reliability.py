@@ -30,12 +30,12 @@ from torch import Tensor
 
 from mascli.errors import CheckpointError
 from mascli.importance.statistics import layer_of, natural_order
+from mascli.records import FEWEST_IMAGES as FEWEST_IMAGES
 from mascli.records import Reliability
 
 Float64 = NDArray[np.float64]
 
 SAMPLES_PER_LAYER = 2048  # the error of r from sampling is about (1 - r^2) / 45
-FEWEST_IMAGES = 64  # below, the reliability itself is too uncertain to stop at
 
 
 @dataclass(frozen=True)

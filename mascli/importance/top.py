@@ -22,7 +22,8 @@ Unit = Literal["parameters", "filters", "tensors"]
 class Ranked:
     """One of the most important: its name (with its index in the tensor), importance and share of all importance.
 
-    `importance` of a filter or tensor is the sum over its `parameters`; values that are not finite are left out.
+    `importance` of a filter or tensor is the sum over its `parameters`. What is not finite is left out: a value,
+    a filter with such a value, and of a tensor the values alone.
     """
 
     rank: int
@@ -52,6 +53,13 @@ def most_important(header: Header, names: Sequence[str], most: int, by: Unit, to
         )
         for rank, (importance, tensor, index) in enumerate(best.ranked(), start=1)
     )
+
+
+def not_ranked(header: Header, names: Sequence[str], by: Unit) -> int:
+    """How many parameters or filters have no rank, as they are not finite; of tensors, the values left out of sums."""
+    each: Unit = "filters" if by == "filters" else "parameters"
+    found = (np.count_nonzero(~np.isfinite(values)) for name in names for _, values in _units(header, name, each))
+    return int(sum(found))
 
 
 def _units(header: Header, name: str, by: Unit) -> Iterator[tuple[int, Array]]:

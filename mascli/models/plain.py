@@ -193,7 +193,7 @@ def python_lines(
         words, given = [str(inputs), str(classes)], {k: v for k, v in given.items() if k != "num_classes"}
     words += [f"{name}={value!r}" for name, value in given.items()]
     told = any(given.get(name) == classes for name in CLASS_ARGUMENTS)
-    hint = f"  # of {classes} classes" if spec.source == "python" and not told else ""
+    hint = f"  # has to be built with {classes} classes" if spec.source == "python" and not told else ""
     load = f"torch.load({file!r}, weights_only=True)" if pickled else f"load_file({file!r})"
     return (
         start,

@@ -26,18 +26,18 @@ def map_height(filters: int) -> float:
     return min(max(0.22 * math.ceil(filters / row_length(filters)), 0.4), 12.0) + 1.1
 
 
-def draw_filter_map(axes: Axes, importance: Sequence[float], title: str) -> None:
+def draw_filter_map(axes: Axes, importance: Sequence[float | None], title: str) -> None:
     """Draw the filters on a logarithmic scale of colours; zeros have the darkest colour.
 
     The scale begins at the smallest positive value, or at a millionth of the largest. Filters whose
-    importance is not finite are empty, with a cross.
+    importance is None or not finite are empty, with a cross.
     """
     from matplotlib.colors import LogNorm, Normalize
 
     axes.set_title(title)
     columns = row_length(len(importance))
     rows = max(math.ceil(len(importance) / columns), 1)
-    values = np.array(importance, np.float64)
+    values = np.array(importance, np.float64)  # None is NaN
     positive = values[np.isfinite(values) & (values > 0)]
     norm = Normalize(0, 1)
     if positive.size:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mascli.plots.filter_map import draw_filter_map, map_height
 from mascli.plots.importance_histogram import draw_histogram
 from mascli.plots.importance_scatter import draw_scatter
-from mascli.plots.layer_bars import LayerPart, bars_height, draw_layer_bars, largest
+from mascli.plots.layer_bars import LayerPart, bar_decimals, bars_height, draw_layer_bars, largest
 from mascli.plots.picture import Picture
 from mascli.plots.style import new_figure, percent_text, shortened
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FilterMap:
-    """The importance of each filter of one layer, summed over its parameters."""
+    """The importance of each filter of one layer, summed over its parameters; None: not finite."""
 
     layer: str
-    importance: tuple[float, ...]
+    importance: tuple[float | None, ...]
 
 
 def omega_picture(
@@ -84,4 +84,5 @@ def _most(layers: Sequence[LayerPart], title: str) -> str:
 
 
 def _listed(bars: Sequence[LayerPart]) -> str:
-    return ", ".join(f"{bar.name} {percent_text(bar.size / 100)}" for bar in bars[:5])
+    decimals = bar_decimals(bars)
+    return ", ".join(f"{bar.name} {percent_text(bar.size / 100, decimals)}" for bar in bars[:5])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mascli.plots.style import GREY, PALETTE, beside, percent_text, shortened
+from mascli.plots.style import GREY, PALETTE, beside, percent_decimals, percent_text, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +44,11 @@ def largest(layers: Sequence[LayerPart], most: int = MOST, *, summed: bool = Tru
     return (*ordered[: most - 1], LayerPart(name, size / 100, parameters, is_rest=True))
 
 
+def bar_decimals(bars: Sequence[LayerPart]) -> int:
+    """The decimals of the percent that the longest bar needs."""
+    return percent_decimals(max((bar.size for bar in bars), default=0.0) / 100)
+
+
 def bars_height(bars: int) -> float:
     """The inches that so many bars take, with title and axis."""
     return 0.22 * bars + 1.2
@@ -70,8 +75,9 @@ def draw_layer_bars(axes: Axes, bars: Sequence[LayerPart], title: str, label: st
         )
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, fontsize=8, handletextpad=0.2)
     widest = max([*(max(bar.size, 100 * (bar.parameters or 0.0)) for bar in bars), 1e-9])
+    decimals = bar_decimals(bars)
     for place, bar in enumerate(bars):
-        told = percent_text(bar.part) if bar.part is not None and math.isfinite(bar.part) else "unknown"
+        told = percent_text(bar.part, decimals) if bar.part is not None and math.isfinite(bar.part) else "unknown"
         beside(axes, place, told, 4)
     axes.set_yticks(places, [shortened(bar.name) for bar in bars])
     axes.tick_params(axis="y", length=0)

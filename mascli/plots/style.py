@@ -109,9 +109,17 @@ def number_text(value: float) -> str:
     return f"{digits.removesuffix('.0')}×{power_text(int(exponent))}"
 
 
-def percent_text(share: float) -> str:
-    """A share of 0 to 1 as percent with one decimal; what is there never reads as 0."""
-    return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
+def percent_text(share: float, decimals: int = 1) -> str:
+    """A share of 0 to 1 as percent with so many decimals; what is there never reads as 0."""
+    least = 10.0**-decimals
+    return f"<{least:.{decimals}f} %" if 0 < 100 * share < least else f"{100 * share:.{decimals}f} %"
+
+
+def percent_decimals(largest: float) -> int:
+    """The decimals that shares up to `largest` (0 to 1) need to be told apart: one, or two digits of the largest."""
+    if not 0 < 100 * largest < 1:
+        return 1
+    return min(1 - math.floor(math.log10(100 * largest)), 9)
 
 
 def decades(low: float, high: float) -> tuple[list[float], list[str]]:

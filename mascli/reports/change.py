@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from mascli.errors import listed
 from mascli.importance.change import Change, Weighed
-from mascli.reports.comparison import none_or
+from mascli.reports.comparison import or_undefined, value_or
 from mascli.reports.numbers import count, number, plural, share
 from mascli.reports.report import Check, Facts, Lines, Report, Section, Table, plain
+
+_NO_SIZE = "the first file's values are 0"
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,9 @@ def _facts(result: CheckpointPairResult) -> Iterator[tuple[str, str]]:
 def _change_facts(result: CheckpointPairResult) -> Iterator[tuple[str, str]]:
     overall = result.overall
     compared = overall.parameters - overall.not_finite
-    part = share(overall.changed / compared) if compared else "none"
+    part = share(overall.changed / compared) if compared else "nothing is compared"
     yield "changed", f"{count(overall.changed)} of {plural(overall.parameters, 'value')} ({part})"
-    l2, l1 = none_or(share(overall.relative_l2)), none_or(share(overall.relative_l1))
-    yield "by", f"{l2} of their size (relative L2), {l1} in the sum of all changes; at most {number(overall.largest)}"
+    yield "by", _by(overall)
     if result.buffers:
         moved = [buffer for buffer in result.buffers if buffer.changed]
         yield "buffers", f"{count(len(moved))} of {plural(len(result.buffers), 'tensor')} changed"
@@ -108,30 +109,41 @@ def _change_facts(result: CheckpointPairResult) -> Iterator[tuple[str, str]]:
         yield "touched", _touched_text(overall.weighed)
 
 
+def _by(overall: Change) -> str:
+    """How much all values changed."""
+    most = f"at most {number(overall.largest)}"
+    if overall.relative_l2 is None or overall.relative_l1 is None:
+        return f"{most}; as a part of their size undefined ({_NO_SIZE})"
+    l2, l1 = share(overall.relative_l2), share(overall.relative_l1)
+    return f"{l2} of their size (relative L2), {l1} in the sum of all changes; {most}"
+
+
 def moved_text(overall: Change, weighed: Weighed, *, descends: bool) -> str:
     """How much of what matters has moved, in a sentence, beside what moved if everything mattered alike."""
     who = "this fine-tuning" if descends else "the change"
     if weighed.moved is None:
-        return "none: where there is importance, the first file's values are 0"
-    alike = none_or(share(overall.relative_l1))
+        return "undefined (where there is importance, the first file's values are 0)"
+    alike = or_undefined(share(overall.relative_l1), _NO_SIZE)
     return f"{who} moved {share(weighed.moved)} of what matters ({alike} if all parameters mattered alike)"
 
 
 def _touched_text(weighed: Weighed) -> str:
-    return f"{none_or(share(weighed.on_changed))} of the importance sits on values that changed at all"
+    if weighed.on_changed is None:
+        return "undefined (there is no importance)"
+    return f"{share(weighed.on_changed)} of the importance sits on values that changed at all"
 
 
 def _layer_table(result: CheckpointPairResult) -> Table:
     columns: tuple[str, ...] = ("layer", "values", "changed", "relative\nL2", "largest\nchange")
     weighed = result.overall.weighed is not None
     if weighed:
-        columns += ("impor-\ntance", "moved,\nweighed", "of all\nmoved")
+        columns += ("of the\nomega", "moved,\nweighed", "of all\nmoved")
     rows = tuple(
         (
             layer.name,
             count(layer.parameters),
             count(layer.changed) if not weighed else share(layer.changed / layer.parameters if layer.parameters else 0),
-            none_or(share(layer.relative_l2)),
+            value_or(share(layer.relative_l2)),
             number(layer.largest),
             *_weighed_cells(layer.weighed),
         )
@@ -143,7 +155,7 @@ def _layer_table(result: CheckpointPairResult) -> Table:
 def _weighed_cells(weighed: Weighed | None) -> tuple[str, ...]:
     if weighed is None:
         return ()
-    return tuple(none_or(share(part)) for part in (weighed.importance, weighed.moved, weighed.moved_share))
+    return tuple(value_or(share(part)) for part in (weighed.importance, weighed.moved, weighed.moved_share))
 
 
 def _buffer_table(buffers: tuple[BufferChange, ...]) -> Table:
@@ -152,7 +164,7 @@ def _buffer_table(buffers: tuple[BufferChange, ...]) -> Table:
             buffer.name,
             count(buffer.values),
             count(buffer.changed),
-            none_or(share(buffer.relative_l2)),
+            value_or(share(buffer.relative_l2)),
             number(buffer.largest),
         )
         for buffer in buffers

@@ -56,14 +56,23 @@ def _payload(result: OmegaPairResult) -> dict[str, Any]:
     return {**payload, **comparison}
 
 
-def none_or(text: str) -> str:
-    """What a table shows where a quantity has no value."""
-    return text or "none"
+NO_VALUE = "n/a"  # in a table: what would be divided by 0, or needs values that differ
+_CONSTANT = "one side has no two values that differ"
 
 
-def correlation_text(value: float | None) -> str:
-    """A correlation of -1 to 1, `none` where there is none."""
-    return "none" if value is None else correlation(value)
+def value_or(text: str) -> str:
+    """What a table shows where a quantity may have no value."""
+    return text or NO_VALUE
+
+
+def or_undefined(text: str, why: str) -> str:
+    """What a sentence says of a quantity that may have no value, and why it has none."""
+    return text or f"undefined ({why})"
+
+
+def correlation_text(value: float | None, without: str = NO_VALUE) -> str:
+    """A correlation of -1 to 1, `without` where there is none."""
+    return without if value is None else correlation(value)
 
 
 def _facts(result: OmegaPairResult) -> tuple[tuple[str, str], ...]:
@@ -83,13 +92,21 @@ def _agreement_facts(found: OmegaComparison) -> tuple[tuple[str, str], ...]:
     tops = (("1 %", overall.top_1), ("5 %", overall.top_5), ("10 %", overall.top_10))
     zeros = found.scatter.counts[0]
     only_first = sum(row[0] for row in found.scatter.counts[1:])
+    nothing = "" if overall.compared else "nothing is compared"
+    no_total = nothing or "the first file's total is 0"
+    one_total = nothing or "a file's total is 0"
+
+    def fact(label: str, value: str, what: str, why: str) -> tuple[str, str]:
+        return label, f"{value} {what}" if value else f"undefined ({why})"
+
+    pearson, spearman = (correlation_text(value, "") for value in (overall.pearson, overall.spearman))
     return (
-        ("Pearson", f"{correlation_text(overall.pearson)} (correlation of the values: the largest decide)"),
-        ("Spearman", f"{correlation_text(overall.spearman)} (correlation of the order: all count alike)"),
-        *((f"top {top}", f"{none_or(share(part))} are the same (by chance: {top})") for top, part in tops),
-        ("difference", f"{none_or(share(overall.relative_l1))} of the first file's total (sum of all differences)"),
-        ("scale", f"{none_or(number(overall.scale))} (the second file's total over the first's)"),
-        ("elsewhere", f"{none_or(share(found.elsewhere))} of the importance, once both totals are made the same"),
+        fact("Pearson", pearson, "(correlation of the values: the largest decide)", nothing or _CONSTANT),
+        fact("Spearman", spearman, "(correlation of the order: all count alike)", nothing or _CONSTANT),
+        *(fact(f"top {top}", share(part), f"are the same (by chance: {top})", nothing) for top, part in tops),
+        fact("difference", share(overall.relative_l1), "of the first file's total (sum of all differences)", no_total),
+        fact("scale", number(overall.scale), "(the second file's total over the first's)", no_total),
+        fact("elsewhere", share(found.elsewhere), "of the importance, once both totals are made the same", one_total),
         (
             "exactly 0",
             f"{count(zeros[0])} in both, {count(only_first)} in the first alone, {count(sum(zeros[1:]))} in the second "
@@ -107,8 +124,8 @@ def _most_different(found: OmegaComparison) -> Table:
             share(layer.change),
             share(layer.first_share),
             share(layer.second_share),
-            none_or(share(layer.relative_l1)),
-            none_or(number(layer.scale)),
+            value_or(share(layer.relative_l1)),
+            value_or(number(layer.scale)),
         )
         for layer in differing[:MOST]
     )
@@ -136,6 +153,6 @@ def _layer_table(layers: tuple[Agreement, ...]) -> Table:
         )
         for layer in layers
     )
-    names = ("layer", "values", "first\ntotal", "second\ntotal", "Pear-\nson", "Spear-\nman")
+    names = ("layer", "values", "first\ntotal", "second\ntotal", "Pearson", "Spearman")
     columns = (*names, "top\n1 %", "top\n5 %", "top\n10 %")
     return Table("agreement by layer", columns, rows, frozenset(columns[1:]))

@@ -155,13 +155,20 @@ def statistics_facts(statistics: Statistics, estimates: int = 1) -> tuple[tuple[
     )
 
 
-def reliability_facts(reliability: Reliability | None) -> tuple[tuple[str, str], ...]:
-    """How well the halves of the images agree, as one line; unknown where nobody measured it."""
+def reliability_facts(
+    reliability: Reliability | None, unknown: str = "unknown (no two halves of the images to compare)"
+) -> tuple[tuple[str, str], ...]:
+    """How well the halves of the images agree, as one line; `unknown` where nobody measured it."""
     if reliability is None:
-        return (("reliability", "unknown (nothing to compare: one batch, or several estimates combined)"),)
-    lowest = f"lowest: {reliability.lowest_layer} {correlation(reliability.lowest)}"
+        return (("reliability", unknown),)
+    lowest = f"lowest: {layer_text(reliability.lowest_layer)} {correlation(reliability.lowest)}"
     half = f"half-difference {reliability.half_difference:.2g}"
     return (("reliability", f"{correlation(reliability.overall)} ({lowest}); {half}"),)
+
+
+def layer_text(name: str) -> str:
+    """A layer's name within a sentence: one of digits alone would read as a number."""
+    return f"layer {name}" if name.replace(".", "").isdecimal() else name
 
 
 def reliability_lines(reliability: Reliability | None) -> tuple[str, ...]:

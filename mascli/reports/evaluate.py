@@ -30,6 +30,7 @@ class TaskRow:
     `top5` (percent) whether the own class is among the five greatest outputs; None for fewer than 6 classes.
     `per_class` and `confusion` are None unless they are asked for; so is `feature_drift`, how far the features that
     the head takes have moved since the baseline, as a part of their length, which comes with a picture.
+    `baseline_is_ancestor` False: the checkpoint does not descend from the baseline, so the difference is no forgetting.
     """
 
     task: str
@@ -56,6 +57,7 @@ class TaskRow:
     per_class: tuple[ClassRow, ...] | None = None
     confusion: tuple[ConfusedPair, ...] | None = None
     feature_drift: float | None = None
+    baseline_is_ancestor: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class EvaluateResult:
     """Accuracy of each task, and whether the limits were met; averages are over the tasks evaluated.
 
     `notes` were told while it ran: baselines that are left out or are no ancestors, a limit that looks like a
-    share, outputs that hold nan.
+    share, outputs that hold nan. `left_out` are those tasks of `not_evaluated` that were not asked for.
     """
 
     checkpoint: str
@@ -84,6 +86,7 @@ class EvaluateResult:
     not_evaluated: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def evaluate_report(result: EvaluateResult) -> Report:
@@ -133,7 +136,10 @@ def _facts(result: EvaluateResult) -> Iterator[tuple[str, str]]:
     if result.average_forgetting is not None:
         yield "average forgetting", f"{percent(result.average_forgetting)} points"
     if result.not_evaluated:
-        yield "not evaluated", f"{listed(result.not_evaluated)} (no folder given)"
+        lacking = [name for name in result.not_evaluated if name not in result.left_out]
+        parts = [f"{listed(lacking)} (no folder given)"] * bool(lacking)
+        parts += [f"{listed(result.left_out)} (left out by --task)"] * bool(result.left_out)
+        yield "not evaluated", "; ".join(parts)
     if result.gates:
         unmet = sum(not gate.passed for gate in result.gates)
         total = len(result.gates)
@@ -192,10 +198,13 @@ def _task_table(tasks: tuple[TaskRow, ...]) -> Table:
 
 def _comparison(tasks: tuple[TaskRow, ...]) -> Iterator[Section]:
     """What changed on the same images since the baseline; nothing without one."""
-    columns = ("task", "before %", "forgetting", "95 % interval", "lost", "gained", "p")
+    compared = [row for row in tasks if row.forgetting is not None]
+    since = _since(compared)
+    columns = ("task", *(("since",) if since else ()), "before %", "forgetting", "95 % interval", "lost", "gained", "p")
     rows = tuple(
         (
             row.task,
+            *([since[row.task]] if since else []),
             percent(row.baseline_accuracy),
             percent(row.forgetting),
             f"{percent(row.forgetting_low)} to {percent(row.forgetting_high)}" if row.lost is not None else "",
@@ -203,12 +212,22 @@ def _comparison(tasks: tuple[TaskRow, ...]) -> Iterator[Section]:
             count(row.gained) if row.gained is not None else "",
             p_text(row.p_value),
         )
-        for row in tasks
-        if row.forgetting is not None
+        for row in compared
     )
     if rows:
-        yield Table("forgetting since the baseline", columns, rows, right=frozenset(columns[1:]))
+        yield Table("forgetting since the baseline", columns, rows, right=frozenset(columns[1:]) - {"since"})
         yield Lines((COMPARED,))
+
+
+def _since(compared: list[TaskRow]) -> dict[str, str]:
+    """The baseline of each task, marked where it is no ancestor; nothing where one ancestor serves all."""
+    names = {row.baseline for row in compared}
+    foreign = any(row.baseline_is_ancestor is False for row in compared)
+    if len(names) < 2 and not foreign:
+        return {}
+    return {
+        row.task: f"{row.baseline}{' (no ancestor)' if row.baseline_is_ancestor is False else ''}" for row in compared
+    }
 
 
 def _gate_tables(gates: tuple[Gate, ...]) -> tuple[Table, ...]:

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -107,10 +109,20 @@ def _markdown_table(table: Table, ascii_only: bool) -> str:
 
 
 def _markdown_lines(lines: Lines) -> str:
-    """Sentences as a list; lines that begin with a blank are commands, as code."""
-    return "\n".join(
-        f"      {_safe(line.strip())}" if line.startswith(" ") else f"- {_markdown(line)}" for line in lines.lines
-    )
+    """Sentences as a list; lines that begin with a blank are commands, or code, to be copied as they are."""
+    parts = []
+    for is_code, group in groupby(lines.lines, key=lambda line: line.startswith(" ")):
+        block = list(group)
+        parts.append(_code(block) if is_code else "\n".join(f"- {_markdown(line)}" for line in block))
+    return "\n\n".join(parts)
+
+
+def _code(lines: Iterable[str]) -> str:
+    """A fence longer than any row of backticks within."""
+    code = textwrap.dedent("\n".join(_safe(line) for line in lines))
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", code)), 0)
+    language = "console" if code.startswith("mascli ") else "python"
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def _marked(text: str) -> str:

@@ -62,8 +62,9 @@ def _remarks(result: ExportResult) -> list[str]:
         layer, dims = result.logits.layer, result.logits.mean_over
         mean = f".mean({dims})" if dims else ""
         remarks += [
-            f"in this network other layers follow {layer}, so its outputs are not the logits that mascli evaluates, "
-            "and its best class may be another; so model(images) puts the logits into logits['value']:",
+            f"the outputs of this network are not the logits that mascli evaluates, those of {layer} (other layers "
+            "follow it, or the outputs are no tensor), and its best class may be another; so model(images) puts the "
+            "logits into logits['value']:",
             "  logits = {}",
             f"  keep = lambda *seen: logits.update(value=seen[2].clone(){mean})",
             f"  model.get_submodule({layer!r}).register_forward_hook(keep)",

@@ -22,9 +22,9 @@ WIDEST = 64  # blocks in a row
 
 
 def filter_map_lines(
-    importance: Sequence[float], width: int, ascii_only: bool = False, colour: bool = False
+    importance: Sequence[float | None], width: int, ascii_only: bool = False, colour: bool = False
 ) -> tuple[Text, ...]:
-    """The map and its legend as lines of at most `width` columns (16 at least)."""
+    """The map and its legend as lines of at most `width` columns (16 at least); None is not finite."""
     if not importance:
         return (Text("no filters"),)
     edges = level_edges(importance)
@@ -41,9 +41,9 @@ def filter_map_lines(
     return (*lines, *_legend(edges, set(signs), width, ascii_only, colour))
 
 
-def level_edges(importance: Sequence[float]) -> tuple[float, ...]:
+def level_edges(importance: Sequence[float | None]) -> tuple[float, ...]:
     """The least importance of each level, by equal factors from the smallest to the largest positive one."""
-    positive = [value for value in importance if 0 < value < math.inf]
+    positive = [value for value in importance if value is not None and 0 < value < math.inf]
     if not positive:
         return ()
     low, high = min(positive), max(positive)
@@ -53,9 +53,9 @@ def level_edges(importance: Sequence[float]) -> tuple[float, ...]:
     return (low, *(math.exp(first + step * level) for level in range(1, len(RAMP))))
 
 
-def sign_of(value: float, edges: Sequence[float]) -> str:
+def sign_of(value: float | None, edges: Sequence[float]) -> str:
     """The character of an importance: of its level, or of what no logarithm has."""
-    if not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return NOT_FINITE
     if value <= 0:
         return NEGATIVE if value else ZERO

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from mascli.errors import listed
+from mascli.errors import listed, shell_path
 from mascli.records import CheckpointRecord, Step
 from mascli.reports.init import preprocessing_text
 from mascli.reports.inspect_result import InspectResult, LayerShapes
+from mascli.reports.model_code import code_flag, code_remark
 from mascli.reports.numbers import count, percent, plural
 from mascli.reports.report import Facts, Lines, Section, Table, plain
 
@@ -120,19 +120,27 @@ def _short(sha256: str | None) -> str:
 
 
 def _result_text(step: Step) -> str:
-    return ", ".join(
+    result = dict(step.result)
+    told = []
+    if "best_epoch" in result and result.get("val_accuracy", 0.0) is None:
+        told = [f"last epoch ({result.pop('best_epoch')})", "no validation"]
+        del result["val_accuracy"]
+    told += [
         f"{key.replace('_', ' ')} {percent(value) if 'accuracy' in key and isinstance(value, float) else value}"
-        for key, value in step.result.items()
+        for key, value in result.items()
         if not isinstance(value, Mapping | list | tuple)  # tables are for the JSON
-    )
+    ]
+    return ", ".join(told)
 
 
 def _next_steps(result: InspectResult, record: CheckpointRecord) -> tuple[str, ...]:
-    file = _quoted(result.file)
+    file = f"{shell_path(result.file)}{code_flag(record.model)}"
+    remark = code_remark(record.model)
     if not record.tasks:
         return (
             "it has no task yet; learn the first one:",
             f"  mascli train-task {file} --task NAME --data FOLDER -o NEW.st",
+            *remark,
         )
     return (
         f"measure what the answers for {record.task_names[-1]} depend on, with any images of that kind, and learn the "
@@ -142,6 +150,7 @@ def _next_steps(result: InspectResult, record: CheckpointRecord) -> tuple[str, .
         "      --omega NEW.omega -o NEW.st",
         "how well it does now:",
         f"  mascli evaluate {file} --task {record.task_names[-1]} --data FOLDER",
+        *remark,
     )
 
 
@@ -157,7 +166,7 @@ def _network_facts(result: InspectResult) -> tuple[tuple[str, str], ...]:
 
 
 def _use(result: InspectResult) -> tuple[str, ...]:
-    file, network = _quoted(result.file), result.network
+    file, network = shell_path(result.file), result.network
     if not result.parameters:
         return ("there are no values in it: nothing can be done with it",)
     if network is not None:
@@ -174,7 +183,3 @@ def _use(result: InspectResult) -> tuple[str, ...]:
         "python:package.module:factory",
         f"  mascli init --model SPEC --weights {file} -o NEW.st",
     )
-
-
-def _quoted(path: str) -> str:
-    return shlex.quote(plain(path))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from mascli.errors import printable
 from mascli.records import OmegaRecord
-from mascli.reports.estimate import reliability_facts
 from mascli.reports.inspect_result import InspectResult
+from mascli.reports.inspect_trust import contribution_text, reliability_fact
 from mascli.reports.inspect_words import omega_words
 from mascli.reports.numbers import count, number, plural, share
 from mascli.reports.report import Chart, Facts, FilterMap, Lines, Section, Table
@@ -38,7 +38,7 @@ def layer_table(result: InspectResult) -> Table:
     """Statistics of each layer, with a histogram as small as a word."""
     layers = result.layers
     odd = [name for name in ("not_finite", "negative") if any(getattr(layer, name) for layer in layers)]
-    columns = ("layer", "parameters", "share", *_NUMBERS, "zeros", *(name.replace("_", " ") for name in odd))
+    columns = ("layer", "parameters", "share", *_NUMBERS, "zeros", *(name.replace("_", "\n") for name in odd))
     with_lines = any(layer.name in result.histograms for layer in layers)
     rows = tuple(
         (
@@ -53,7 +53,8 @@ def layer_table(result: InspectResult) -> Table:
         for layer in layers
     )
     columns += ("histogram",) if with_lines else ()
-    return Table("importance by layer", columns, rows, frozenset(columns[1:]), ("p99", "p90", "mean", "median"))
+    less = ("p99", "p90", "mean", "median", *(("zeros",) if odd else ()))
+    return Table("importance by layer", columns, rows, frozenset(columns[1:]), less)
 
 
 def _spark(result: InspectResult, layer: LayerSummary) -> str:
@@ -74,7 +75,7 @@ def _facts(omega: OmegaRecord) -> tuple[tuple[str, str], ...]:
     return (
         ("model", f"{omega.model}"),
         ("method", f"{omega.method}: {omega.objective}, {omega.reduction}{combined}"),
-        *reliability_facts(omega.reliability),
+        *reliability_fact(omega),
     )
 
 
@@ -83,6 +84,8 @@ def _overall_facts(result: InspectResult) -> tuple[tuple[str, str], ...]:
     whole, histogram = result.overall, result.histogram
     if whole is None or histogram is None:
         return ()
+    if not whole.parameters:
+        return (("importance", "no values"),)
     odd = (("negative", histogram.negative), ("not finite", histogram.not_finite))
     return (
         ("importance", f"mean {number(whole.mean)}, median {number(whole.median)}, maximum {number(whole.maximum)}"),
@@ -97,16 +100,17 @@ def _contributions(omega: OmegaRecord) -> Table:
         (
             ", ".join(part.heads),
             count(part.images),
+            contribution_text(known),
             number(part.weight),
             number(part.mean_squared_norm),
             number(part.statistics.median),
             number(part.statistics.maximum),
             part.shared_sha256[:8],
         )
-        for part in omega.contributions
+        for part, known in zip(omega.contributions, omega.reliabilities, strict=True)
     )
-    columns = ("answers of", "images", "weight", "mean sq. norm", "median", "maximum", "measured at")
-    return Table("estimates", columns, rows, right=frozenset(columns[1:6]))
+    columns = ("answers of", "images", "reliability", "weight", "mean sq.\nnorm", "median", "maximum", "measured\nat")
+    return Table("estimates", columns, rows, right=frozenset(columns[1:7]))
 
 
 def _top(result: InspectResult) -> list[Section]:
@@ -122,9 +126,17 @@ def _top(result: InspectResult) -> list[Section]:
     title = (
         f"the {count(len(rows))} most important {result.by}" if len(rows) != 1 else f"the most important {columns[0]}"
     )
-    left_out = result.overall.not_finite if result.overall is not None else 0
-    told = (Lines((f"{plural(left_out, 'value')} not finite: left out of the ranking and of sums",)),)
-    return [Table(title, columns, rows, frozenset(columns[1:])), *(told if left_out else ())]
+    return [Table(title, columns, rows, frozenset(columns[1:])), *_left_out(result)]
+
+
+def _left_out(result: InspectResult) -> tuple[Lines, ...]:
+    """What the ranking leaves out since it is not finite."""
+    if not result.top_left_out:
+        return ()
+    if result.by == "filters":
+        return (Lines((f"{plural(result.top_left_out, 'filter')} with values that are not finite: not ranked",)),)
+    told = "not ranked" if result.by == "parameters" else "left out of the sums"
+    return (Lines((f"{plural(result.top_left_out, 'value')} not finite: {told}",)),)
 
 
 def _map(result: InspectResult) -> list[Section]:

@@ -27,13 +27,14 @@ class LayerShapes:
 class InspectResult:
     """What a tensor file is: `kind` says which of `checkpoint` and `omega` is there ("tensors": neither).
 
-    `parameters` counts all values in the file, `dtypes` those of each dtype. `layers` (those that were
-    asked for), `overall`, `statistics` and `histogram` describe an omega's values, `histograms` those of
-    each layer in the same bins; `each_histogram` says that they are to be shown. `top` are the most
-    important units `by`, `map_` the filters of a layer. `shapes` are the tensors of any other file,
-    `parts` counts the values of a checkpoint by what they belong to, `heads` has the shapes of each
-    task's head. `network` is the architecture that plain tensors are of, `exported` what mascli said of
-    them when it wrote them.
+    `parameters` counts all values in the file, `dtypes` those of each dtype. `layers` (those that were asked
+    for), `overall`, `statistics` and `histogram` describe an omega's values, `histograms` those of each layer
+    in the same bins; `each_histogram` says that they are to be shown. `top` are the most important units
+    `by`, `top_left_out` counts the parameters or filters that are not ranked since they are not finite (of
+    tensors: the values that their sums leave out), `map_` the filters of a layer. `shapes` are the tensors of
+    any other file, `parts` counts the values of a checkpoint by what they belong to, `heads` has the shapes
+    of each task's head. `network` is the architecture that plain tensors are of, `exported` what mascli said
+    of them when it wrote them.
     """
 
     file: str
@@ -51,6 +52,7 @@ class InspectResult:
     each_histogram: bool = False
     top: tuple[Ranked, ...] | None = None
     by: Unit | None = None
+    top_left_out: int | None = None
     map_: LayerMap | None = None
     dtypes: dict[str, int] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
-import shlex
 from typing import TYPE_CHECKING
 
-from mascli.errors import listed
-from mascli.records import OmegaRecord
-from mascli.reports.estimate import LOW_RELIABILITY, reliability_lines
+from mascli.errors import listed, shell_path
+from mascli.records import FEWEST_IMAGES, Contribution, OmegaRecord, Reliability
+from mascli.reports.estimate import layer_text
 from mascli.reports.inspect_result import InspectResult
-from mascli.reports.numbers import correlation, count, plural, share
-from mascli.reports.report import Lines, Section, plain
+from mascli.reports.inspect_trust import doubts, is_rounded, trust, wants_more_images
+from mascli.reports.model_code import code_flag, code_remark
+from mascli.reports.numbers import count, plural, share
+from mascli.reports.report import Lines, Section
 
 if TYPE_CHECKING:
     from mascli.importance.statistics import LayerSummary
 
-VERY_HIGH = 0.99
 NAMED = 3  # layers that are named in a sentence
-STORED = {"BF16": "bfloat16", "F16": "float16"}
+ALIKE = 1.005  # a ratio of means that three digits do not tell from 1
 
 
 def omega_words(result: InspectResult, omega: OmegaRecord) -> list[Section]:
     """Three groups of sentences; nothing here is a number that does not stand above it or in the JSON."""
     return [
         Lines(_matters(result), "what matters"),
-        Lines((*_trust(omega), *_doubts(result)), "how far to trust it"),
+        Lines(trust(result, omega), "how far to trust it"),
         Lines(_next_steps(result, omega), "what to do next"),
     ]
 
@@ -43,19 +43,28 @@ def _matters(result: InspectResult) -> tuple[str, ...]:
     if leading:
         held = sum(layer.share for layer in leading)
         parameters = sum(layer.parameters for layer in leading) / whole.parameters
-        names = listed((f"{layer.name} ({share(layer.share)})" for layer in leading), NAMED)
+        names = listed((f"{layer_text(layer.name)} ({share(layer.share)})" for layer in leading), NAMED)
         lines.append(
             f"{plural(len(leading), 'layer')} of {len(result.layers)} hold{'s' if len(leading) == 1 else ''} "
             f"{share(held)} of all importance with {share(parameters)} of the parameters: {names}"
         )
-    dense = max((layer for layer in result.layers if layer.mean > 0), key=lambda layer: layer.mean, default=None)
-    if dense is not None and len(result.layers) > 1 and 0 < whole.mean < math.inf:
-        among = "" if _are_all(result) else " of the layers shown"
-        ratio = dense.mean / whole.mean
-        lines.append(f"parameter for parameter {dense.name} matters most{among}: {ratio:,.3g} times the mean of all")
+    lines += _densest(result, whole)
     if whole.zeros:
         lines.append(f"{share(whole.zeros)} of the parameters are exactly 0: no answer depends on them, they are free")
     return tuple(lines)
+
+
+def _densest(result: InspectResult, whole: LayerSummary) -> tuple[str, ...]:
+    """The layer whose parameters matter most, one for one."""
+    layers = [layer for layer in result.layers if layer.parameters]
+    dense = max((layer for layer in layers if layer.mean > 0), key=lambda layer: layer.mean, default=None)
+    if dense is None or len(layers) < 2 or not 0 < whole.mean < math.inf:
+        return ()
+    among = "" if _are_all(result) else " of those shown"
+    if all(layer.mean * ALIKE >= dense.mean for layer in layers):
+        return (f"parameter for parameter all layers{among} matter alike",)
+    ratio = dense.mean / whole.mean
+    return (f"parameter for parameter layer {dense.name} matters most{among}: {ratio:,.3g} times the mean of all",)
 
 
 def _leading(result: InspectResult) -> list[LayerSummary]:
@@ -75,61 +84,47 @@ def _are_all(result: InspectResult) -> bool:
     return result.overall is not None and sum(one.parameters for one in result.layers) == result.overall.parameters
 
 
-def _trust(omega: OmegaRecord) -> tuple[str, ...]:
-    known = omega.reliability
-    only = "this is about noise alone: whether the images resemble what the model has to remember, no file can tell"
-    if known is None:
-        return (
-            "unknown: no two halves of the images were compared (one batch only, or several estimates combined); the "
-            "omegas that it was made of may say",
-        )
-    if known.overall < LOW_RELIABILITY:
-        return (*reliability_lines(known), only)
-    word = "very high" if known.overall >= VERY_HIGH else "good"
-    images = plural(known.images, "other image")
-    lines = [f"{word}: {images} of the kind would rank the parameters almost alike ({correlation(known.overall)} of 1)"]
-    if known.lowest < LOW_RELIABILITY:
-        lines.append(f"least so in {known.lowest_layer} ({correlation(known.lowest)})")
-    return (*lines, only)
-
-
-def _doubts(result: InspectResult) -> tuple[str, ...]:
-    """What must not be in an omega, and is."""
-    histogram, lines = result.histogram, []
-    if histogram is not None and histogram.not_finite:
-        lines.append(f"warning: {plural(histogram.not_finite, 'value')} not finite: the estimate went wrong")
-    if histogram is not None and histogram.negative:
-        lines.append(f"warning: {plural(histogram.negative, 'value')} below 0, which importance never is")
-    rounded = [STORED[dtype] for dtype in result.dtypes if dtype in STORED]
-    if rounded:
-        lines.append(
-            f"warning: values are stored as {' and '.join(rounded)}, so they were rounded, and no other command takes "
-            "them; use the file that mascli has written"
-        )
-    return tuple(lines)
-
-
 def _next_steps(result: InspectResult, omega: OmegaRecord) -> tuple[str, ...]:
-    file = shlex.quote(plain(result.file))
-    histogram = result.histogram
-    usable = histogram is not None and not histogram.not_finite and not histogram.negative
-    if not usable or result.overall is None or result.overall.zeros == 1 or any(d in STORED for d in result.dtypes):
-        return ("this omega cannot protect anything; estimate it anew:", f"  {_ESTIMATE} -o NEW.omega")
-    tasks = sorted(omega.covered_tasks)
+    remark = code_remark(omega.model)
+    if is_rounded(result):
+        return ("use the file that mascli has written, or estimate it anew:", _estimate(omega, "NEW.omega"), *remark)
+    if doubts(result) or not omega.contributions:
+        return ("this omega cannot protect anything; estimate it anew:", _estimate(omega, "NEW.omega"), *remark)
+    noisy = wants_more_images(omega)
+    if noisy is None:
+        return (*_learning(omega, shell_path(result.file)), *remark)
+    first, *then = _learning(omega, "MORE.omega")
+    return (*_measuring_first(omega, *noisy), f"then {first}", *then, *remark)
+
+
+def _measuring_first(omega: OmegaRecord, part: Contribution, known: Reliability | None) -> tuple[str, ...]:
+    """How to measure an estimate again, on more images, before the omega is used."""
+    images = part.images if known is None else known.images
+    more = f"such as {count(max(4 * images, FEWEST_IMAGES))} in place of {count(images)}"
+    command = _estimate(omega, "MORE.omega")
+    if len(omega.contributions) > 1:
+        return (
+            f"first measure more images for the answers of {listed(part.heads)}, {more}, on the checkpoint whose "
+            f"shared sha256 begins with {part.shared_sha256[:8]}, and combine that with the other omegas anew (mascli "
+            "merge):",
+            command,
+        )
+    if known is None and images >= FEWEST_IMAGES:
+        return (f"first measure all {count(images)} images in one estimate, which tells its reliability:", command)
+    return (f"first measure more images, {more}:", command)
+
+
+def _learning(omega: OmegaRecord, file: str) -> tuple[str, ...]:
+    """How the omega `file`, written as in a shell, protects what the model knows."""
     newest = [part.shared_sha256[:8] for part in omega.contributions[-1:]]
-    lines = [
-        f"learn something new and keep the answers for {listed(tasks) or 'nothing'}; CHECKPOINT is the one whose "
-        f"shared sha256 begins with {listed(newest)}, or one that was trained from it:",
-        "  mascli train-task CHECKPOINT --task NAME --data FOLDER \\",
+    return (
+        f"learn something new and keep the answers for {listed(sorted(omega.covered_tasks)) or 'nothing'}; CHECKPOINT "
+        f"is the one whose shared sha256 begins with {listed(newest)}, or one that was trained from it:",
+        f"  mascli train-task CHECKPOINT{code_flag(omega.model)} --task NAME --data FOLDER \\",
         f"      --omega {file} -o NEW.st",
         "how strongly it is held is found on the new task alone; --lambda X sets it",
-    ]
-    known = omega.reliability
-    if known is not None and known.overall < LOW_RELIABILITY:
-        more = count(4 * known.images)
-        lines += [f"but first measure more images, such as {more} in place of {count(known.images)}:"]
-        lines += [f"  {_ESTIMATE} -o MORE.omega"]
-    return tuple(lines)
+    )
 
 
-_ESTIMATE = "mascli estimate CHECKPOINT --data FOLDER"
+def _estimate(omega: OmegaRecord, out: str) -> str:
+    return f"  mascli estimate CHECKPOINT{code_flag(omega.model)} --data FOLDER -o {out}"

@@ -23,7 +23,10 @@ def percent(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share of 0 to 1 as percent; only exactly 0 and 1 read as 0 and 100, and nan as nan."""
+    """A share of 0 to 1 as percent; only exactly 0 and 1 read as 0 and 100, and nan as nan.
+
+    A ratio above 1,000 has four significant digits.
+    """
     if value is None:
         return ""
     if not math.isfinite(value):
@@ -32,7 +35,7 @@ def share(value: float | None) -> str:
         return "<0.01 %"
     if 0.9999 < value < 1:
         return ">99.99 %"
-    return f"{100 * value:.2f} %"
+    return f"{100 * value:.4g} %" if abs(value) > 1000 else f"{100 * value:.2f} %"
 
 
 def correlation(value: float) -> str:

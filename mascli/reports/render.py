@@ -5,6 +5,7 @@ Text that users supply (paths, class names) is never read as markup and cannot s
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,8 +24,11 @@ PIPED_WIDTH = 80
 NARROWEST = 6  # columns that text keeps when a table must shrink
 NAMES = 12  # the same for the first column, which says what a row is about
 LEAST_NAMES = 24  # the same for a table that may leave columns out instead
-LEAST_TABLE = 60  # columns of a terminal below which it leaves none out: its rows go below each other
+LEAST_TABLE = 60  # columns of a terminal below which it cuts and leaves out nothing: its rows go below each other
 LEAST_VALUE = 20  # columns for the value of a fact, below which it goes under its label
+
+_UNBROKEN = "\N{NO-BREAK SPACE}"  # stands between what no line may end between, while lines are made
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|points?|images?|classes|tasks?|times|bytes|kB|MB|GB|TB|nats|s|min|h)(?!\w))")
 
 _STYLES = {"FAILED": "bold red", "passed": "green", "kept": "green"}
 
@@ -55,7 +59,7 @@ def _section(section: Section, width: int | None, ascii_only: bool, colour: bool
         body = _chart(section, width, ascii_only)
     lines = list(body)
     if title and lines:
-        yield from (Text(part, style="bold") for part in (textwrap.wrap(title, width) if width else [title]))
+        yield from (Text(part, style="bold") for part in (_broken(title, width) if width else [title]))
     yield from lines
 
 
@@ -76,9 +80,15 @@ def _wrapped(line: str, width: int | None, indent: str) -> Iterator[Text]:
     """`line` broken between words; a line that begins with a blank is a command, and stays whole."""
     style = "yellow" if line.startswith("warning:") else ""
     whole = width is None or line.startswith(" ") or cell_len(line) <= width
-    parts = [line] if whole else textwrap.wrap(line, width or 80, subsequent_indent=indent, break_on_hyphens=False)
-    for part in parts:
+    for part in [line] if whole else _broken(line, width or 80, indent):
         yield Text(part, style=style)
+
+
+def _broken(line: str, width: int, indent: str = "") -> list[str]:
+    """`line` in lines of `width` columns, broken between words, but not between a number and its unit."""
+    kept = _UNIT.sub(_UNBROKEN, line)
+    parts = textwrap.wrap(kept, width, subsequent_indent=indent, break_on_hyphens=False)
+    return [part.replace(_UNBROKEN, " ") for part in parts]
 
 
 def _table(table: Table, width: int | None, ascii_only: bool) -> Iterator[Text]:
@@ -127,18 +137,19 @@ def _rows_below_each_other(table: Table, rows: list[list[str]], width: int) -> I
     names = [column.replace("\n", " ").strip() for column in table.columns[1:]]
     for first, *cells in rows:
         yield from _wrapped(first, width, "  ")
-        pairs = (f"{name} {cell}".strip() for name, cell in zip(names, cells, strict=True) if cell)
-        for line in textwrap.wrap(", ".join(pairs), max(width - 2, 1), break_on_hyphens=False):
+        pairs = [f"{name} {cell}".strip() for name, cell in zip(names, cells, strict=True) if cell]
+        room = max(width - 2, 1)
+        pairs = [pair.replace(" ", _UNBROKEN) if cell_len(pair) < room else pair for pair in pairs]
+        for line in _broken(", ".join(pairs), room):
             yield Text("  " + line)
 
 
 def _widths(headers: list[list[str]], rows: list[list[str]], to_right: list[bool], width: int | None) -> list[int]:
-    """Column widths; the widest give way until the table fits, numbers never."""
+    """Column widths; the widest give way until the table fits, numbers and what they are called never."""
     widths = [max(map(cell_len, column)) for column in zip(*headers, *rows, strict=True)]
-    if width is None:
+    if width is None or width < LEAST_TABLE:
         return widths
-    numbers = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    least = [numbers[i] if right else min(NARROWEST if i else NAMES, widths[i]) for i, right in enumerate(to_right)]
+    least = [widths[i] if right else min(NARROWEST if i else NAMES, widths[i]) for i, right in enumerate(to_right)]
     while sum(widths) + 2 * (len(widths) - 1) > width:
         shrinkable = [i for i in range(len(widths)) if widths[i] > least[i]]
         if not shrinkable:

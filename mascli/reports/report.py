@@ -64,10 +64,10 @@ class Scatter:
 
 @dataclass(frozen=True)
 class FilterMap:
-    """One block for each filter of a layer, by its importance on a logarithmic scale."""
+    """One block for each filter of a layer, by its importance on a logarithmic scale; None: not finite."""
 
     title: str
-    importance: tuple[float, ...]
+    importance: tuple[float | None, ...]
 
 
 Section = Facts | Lines | Table | Chart | Scatter | FilterMap

@@ -16,7 +16,10 @@ LAYERS = 5
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch of a phase ("head" or "main"): mean loss on the images, validation accuracy (percent) and loss."""
+    """One epoch of a phase ("head" or "main"): mean loss on the task's own images, without those of old tasks.
+
+    `val_accuracy` is percent, `val_loss` the loss on validation images.
+    """
 
     phase: str
     epoch: int
@@ -142,10 +145,11 @@ def _mark(epoch: EpochRow, result: TrainResult) -> str:
 
 def _validation(result: TrainResult) -> str:
     if result.val_accuracy is None:
-        return "none: the last epoch is kept"
+        return "none: the last epoch is kept" if result.epochs else "none"
     interval = result.val_interval
     spread = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})" if interval else ""
-    return f"{percent(result.val_accuracy)} %{spread}, epoch {result.best_epoch} kept"
+    kept = f"epoch {result.best_epoch} kept" if result.epochs else "nothing was trained"
+    return f"{percent(result.val_accuracy)} %{spread}, {kept}"
 
 
 def _protection(result: TrainResult) -> str:

@@ -19,6 +19,11 @@ class Batch(NamedTuple):
     labels: Tensor
     owners: Tensor | None = None
 
+    @property
+    def new_images(self) -> int:
+        """The number of images of the first task."""
+        return len(self.labels) if self.owners is None else int((self.owners == 0).sum())
+
 
 class Batches(Protocol):
     """The images of a training: `images` of them an epoch, of `tasks`, the new one first.

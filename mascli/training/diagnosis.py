@@ -26,20 +26,22 @@ def learning_problems(
     held: float,
     lowest_accuracy: float | None,
     searched: bool = False,
+    plain_failed: bool = False,
 ) -> tuple[str, ...]:
     """What went wrong while learning a task, one line each, or nothing.
 
     Args:
-        loss: mean cross-entropy of the kept epoch, in nats.
+        loss: mean cross-entropy of the kept epoch on the task's own images, in nats; nan if nothing was trained.
         classes: number of classes; guessing has a loss of ln(classes).
         silent: layers none of whose units is active on any image looked at.
         held: share of shared parameters that the penalty holds, 0 to 1.
         lowest_accuracy: lower end of the validation accuracy's interval in percent, if it was measured;
             above chance, something was learned.
         searched: whether lambda was found by a search, and is not the user's to lower.
+        plain_failed: whether plain fine-tuning did not learn the task either, so that the penalty is not why.
     """
     less = "a smaller --max-drop" if searched else "a lower --lambda"
-    advice = f"try {less} or more --epochs" if held > 0.5 else "try more --epochs or another --lr"
+    advice = f"try {less} or more --epochs" if held > 0.5 and not plain_failed else "try more --epochs or another --lr"
     problems = []
     above_chance = lowest_accuracy is not None and lowest_accuracy > 100 / classes
     if loss is not None and loss >= GUESSING * math.log(classes) and not above_chance:
@@ -58,10 +60,12 @@ def generalising_problem(loss: float, classes: int, accuracy: float, interval: t
     """A line where the training images are known by heart and validation images are guessed, or nothing.
 
     Args:
-        loss: mean cross-entropy of the kept epoch on the training images, in nats.
+        loss: mean cross-entropy of the kept epoch on the task's own training images, in nats; nan: none.
         accuracy: validation accuracy in percent, `interval` its 95 % interval.
     """
     chance = 100 / classes
+    if math.isnan(loss):
+        return ()
     guessed = interval[0] <= chance and accuracy < (100 + chance) / 2
     if not guessed or loss >= KNOWN * math.log(classes):
         return ()

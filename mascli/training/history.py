@@ -21,7 +21,10 @@ class Validation:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean loss of the tasks in nats, and what was measured on validation images if any."""
+    """What one epoch came to: mean loss of the new task in nats, and what was measured on validation images if any.
+
+    Epoch 0 is a model of which nothing could learn; its loss is nan.
+    """
 
     phase: str
     epoch: int
@@ -46,7 +49,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Learned:
-    """All epochs, and the number of the best one (0: there was none beyond the head's)."""
+    """All epochs, and the number of the best one (0: nothing could learn)."""
 
     epochs: tuple[Epoch, ...]
     best_epoch: int
@@ -59,13 +62,17 @@ class Learned:
 
 @dataclass(frozen=True)
 class Position:
-    """The place in a training: the batch that comes next, and what the batches of this epoch came to so far."""
+    """The place in a training: the batch that comes next, and what the batches of this epoch came to so far.
+
+    `loss` is summed over the `own_images`, those of the new task, among all `images`.
+    """
 
     phase: str = PHASES[0]
     epoch: int = 1
     batch: int = 0
     loss: float = 0.0
     images: int = 0
+    own_images: int = 0
 
 
 @dataclass(frozen=True)

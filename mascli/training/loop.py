@@ -73,9 +73,14 @@ class Learner:
     def learn(self) -> Learned:
         """Learn from where this learner is, which is the beginning unless a state was loaded.
 
+        Where nothing can learn, since all is shared and held, there are no epochs; the model is validated once.
+
         Raises:
             NumericsError: a loss or a parameter that is not finite.
         """
+        if not (self._heads or self._own or self._shared or self.recipe.train_batchnorm):
+            self.model.eval()
+            return Learned((Epoch("main", 0, math.nan, self._validate() if self._validate else None),), 0)
         for phase in PHASES[PHASES.index(self._position.phase) :]:
             self._phase(phase)
         self.model.eval()
@@ -97,7 +102,7 @@ class Learner:
         return TrainingState(
             tensors,
             {
-                "position": [at.phase, at.epoch, at.batch, at.loss.hex(), at.images],
+                "position": [at.phase, at.epoch, at.batch, at.loss.hex(), at.images, at.own_images],
                 "epochs": [epoch_facts(epoch) for epoch in self._history],
                 "best": epoch_facts(self._best.epoch) if self._best else None,
             },
@@ -109,8 +114,8 @@ class Learner:
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: it is not a state of such a training.
         """
-        phase, epoch, batch, loss, images = state.facts["position"]
-        self._position = Position(phase, int(epoch), int(batch), float.fromhex(loss), int(images))
+        phase, epoch, batch, loss, images, own = state.facts["position"]
+        self._position = Position(phase, int(epoch), int(batch), float.fromhex(loss), int(images), int(own))
         PHASES.index(phase)
         self._history = [epoch_of(facts) for facts in state.facts["epochs"]]
         self.load_kept(within(state.tensors, "now/"))
@@ -171,10 +176,11 @@ class Learner:
         with self._observer.progress(f"{phase} epoch {number}/{total}", self.batches.images) as advance:
             advance(self._position.images)
             for batch in batches if phase == "main" else _of_the_new_task(batches):
-                count = len(batch.labels)
+                count, own = len(batch.labels), batch.new_images
                 loss = self._step(batch, optimizer, learning, regularizers) if count else 0.0
                 at = self._position
-                self._position = replace(at, batch=at.batch + 1, loss=at.loss + loss * count, images=at.images + count)
+                seen = replace(at, batch=at.batch + 1, images=at.images + count)
+                self._position = replace(seen, loss=at.loss + loss * own, own_images=at.own_images + own)
                 advance(count)
                 if not math.isfinite(self._position.loss):
                     break
@@ -200,7 +206,7 @@ class Learner:
         learning: list[nn.Parameter],
         regularizers: list[Regularizer],
     ) -> float:
-        """One step; returns the mean loss of the tasks, without what regularizers add."""
+        """One step; returns the mean loss of the new task, nan where that of all tasks is not finite."""
         asked = dict.fromkeys([*self.batches.tasks, *(task for r in regularizers for task in r.tasks)])
         outputs = _answers(self.model, batch.images, tuple(asked))
         loss = tasks_loss(outputs, self.batches.tasks, batch)
@@ -208,7 +214,7 @@ class Learner:
         for added in _added_losses(outputs, batch, regularizers):
             total = total + added
         optimizer.zero_grad()
-        if learning:  # else nothing is to learn: all is shared and held
+        if total.requires_grad:  # else nothing learns from these images
             total.backward()
         for regularizer in regularizers:
             regularizer.after_backward()
@@ -219,10 +225,16 @@ class Learner:
         optimizer.step()
         for regularizer in reversed(regularizers):
             regularizer.after_step()
-        return float(loss.detach())
+        if batch.owners is None:
+            return float(loss.detach())
+        if not loss.isfinite():
+            return math.nan
+        own = batch.owners == 0
+        logits = outputs[self.batches.tasks[0]].detach()[own]
+        return float(F.cross_entropy(logits, batch.labels[own])) if batch.new_images else 0.0
 
     def _end_of_epoch(self, phase: str, number: int, total: int) -> None:
-        mean = self._position.loss / max(1, self._position.images)
+        mean = self._position.loss / max(1, self._position.own_images)
         if not math.isfinite(mean):
             raise NumericsError(
                 f"the loss is not finite in {phase} epoch {number}: nothing was written; try a lower --lr (now "

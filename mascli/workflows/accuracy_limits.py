@@ -35,12 +35,12 @@ def check_limits(
         DataError: the data root has no folder for a task that a limit is for.
     """
     accuracy, forgetting = limits_of(config.min_accuracy), limits_of(config.max_forgetting)
-    if config.data_root is not None and config.task is None:
+    if config.data_root is not None and not config.task:
         _check_root(config.data_root, record, names, evaluated, earlier, accuracy, forgetting)
     problems = [
         problem
         for flag, limits in (("--min-accuracy", accuracy), ("--max-forgetting", forgetting))
-        for problem in _problems(flag, limits, config.checkpoint, names, evaluated)
+        for problem in _problems(flag, limits, config, names, evaluated)
     ]
     problems += [
         f"--max-forgetting {printable(task)}: no --baseline has this task"
@@ -75,13 +75,15 @@ def _check_root(
 
 
 def _problems(
-    flag: str, limits: Limits, checkpoint: Path, names: tuple[str, ...], evaluated: Mapping[str, Path]
+    flag: str, limits: Limits, config: EvaluateConfig, names: tuple[str, ...], evaluated: Mapping[str, Path]
 ) -> Iterator[str]:
     for task in limits.tasks:
         shown = printable(task)
         if task not in names:
             known = f"it has {listed(names, 20)}{closest(task, names)}"
-            yield f"{flag} {shown}: {printable(checkpoint)} has no such task; {known}"
+            yield f"{flag} {shown}: {printable(config.checkpoint)} has no such task; {known}"
+        elif config.task and task not in config.task:
+            yield f"{flag} {shown}: the task is not evaluated; give --task {shown} too"
         elif task not in evaluated:
             yield f"{flag} {shown}: the task is not evaluated; give its images with --data {shown}=FOLDER"
 

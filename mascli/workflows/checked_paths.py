@@ -33,6 +33,9 @@ def check_paths(config: Common, files: dict[str, Path | None], folders: dict[str
         else:
             problem = output_problem(config.out, replaces(config))
             problems += [f"-o: {problem}"] if problem else []
+    elif not isinstance(config, DemoConfig) and config.out is not None:
+        problem = output_problem(config.out, config.overwrite)
+        problems += [f"-o: {problem}"] if problem else []
     problems += report_problems(config)
     plot = config.plot if isinstance(config, EvaluateConfig | InspectConfig) else None
     problems += plot_problems(plot, overwrite=config.overwrite, inputs=files.values())

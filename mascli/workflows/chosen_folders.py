@@ -67,22 +67,23 @@ def evaluation_folders(config: EvaluateConfig, names: tuple[str, ...]) -> dict[s
     """Which folder each task is evaluated on, in the order of the checkpoint's tasks.
 
     Raises:
-        UsageError: no folder, a task without a name or an unknown one, or one folder too many.
-        DataError: a data root without a folder for any task.
+        UsageError: no folder, a task without a name or an unknown one, or one folder too many or too few.
+        DataError: a data root without a folder for any task, or for one that `--task` names.
     """
     if not names:
         raise CheckpointError(f"{printable(config.checkpoint)} has no task yet; learn one with mascli train-task")
-    if config.task is not None:
-        check_task(config.task, names, config.checkpoint)
+    for task in config.task:
+        check_task(task, names, config.checkpoint)
     given = data_arguments(config.data)
     if bool(given) == (config.data_root is not None):
         raise UsageError("give either --data FOLDER (or TASK=FOLDER, repeatable) or --data-root ROOT")
     if config.data_root is not None:
-        wanted = (config.task,) if config.task else names
+        wanted = config.task or names
         found = task_folders(config.data_root, wanted)
-        if not found:
+        missing = [name for name in wanted if name not in found]
+        if not found or (missing and config.task):
             raise DataError(
-                f"{printable(config.data_root)} has no folder for {listed(wanted)}; expected "
+                f"{printable(config.data_root)} has no folder for {listed(missing)}; expected "
                 "ROOT/TASK/test/CLASS/IMAGE, ROOT/TASK/val/CLASS/IMAGE or ROOT/TASK/CLASS/IMAGE"
             )
         return {name: found[name] for name in names if name in found}
@@ -92,6 +93,11 @@ def evaluation_folders(config: EvaluateConfig, names: tuple[str, ...]) -> dict[s
     unnamed = [folder for task, folder in given if task is None]
     if len(unnamed) > 1 or (unnamed and named) or len(named) + len(unnamed) < len(given):
         raise UsageError("with several --data, write each once as TASK=FOLDER")
+    if unnamed and len(set(config.task)) > 1:
+        raise UsageError("--data FOLDER is for one --task; with several, write each folder as --data TASK=FOLDER")
     if unnamed:
-        return {config.task or names[-1]: unnamed[0]}
-    return {name: named[name] for name in names if name in named}
+        return {(config.task or names)[-1]: unnamed[0]}
+    missing = [task for task in config.task if task not in named]
+    if missing:
+        raise UsageError(f"--task {missing[0]} has no folder; give its images with --data {missing[0]}=FOLDER")
+    return {name: named[name] for name in names if name in (config.task or named)}

@@ -13,30 +13,43 @@ from mascli.config.command_line import command_line
 from mascli.config.sequence import MethodEntry, TaskEntry, TaskSequence
 from mascli.data.samples.digits import write_digit_tasks
 from mascli.errors import NumericsError
-from mascli.files.atomic import write_text
+from mascli.files.atomic import remove_abandoned, write_text
 from mascli.files.tensor_file import read_header
 from mascli.importance.statistics import file_histogram
 from mascli.observer import Observer
 from mascli.reports.demo import DemoResult, MethodResult
 from mascli.reports.export import to_json
 from mascli.reports.run import run_report
-from mascli.workflows.preflight import DEMO_MARK
+from mascli.workflows.preflight import DEMO_MARK, DEMO_RESULT
 from mascli.workflows.run import carry_out
-from mascli.workflows.sequences.done_steps import Content, Steps, forget_all
+from mascli.workflows.sequences.alone import alone_at
+from mascli.workflows.sequences.done_steps import Content, Steps, check_unchanged, forget_all
 from mascli.workflows.sequences.run_result import run_result
 from mascli.workflows.sequences.sequence_steps import plan
 
 MODEL = {"model": "mascli:mlp", "model_arg": ("hidden=64-64",), "image_size": (8,), "channels": 1}
 TRAINING = {"lr": 0.05, "head_lr": 0.05, "epochs": 20, "val_split": 0.0}  # 240 images a task: none to spare
 STRENGTH = 0.1
-RESULT = "result.json"  # as mascli run writes it
 SHOWN = ("average_accuracy", "learning_accuracy", "forgetting")
 
 
 def demo(config: DemoConfig, observer: Observer) -> DemoResult:
-    """Learn five tasks in turn by plain fine-tuning and by MAS, from the same first task."""
+    """Learn five tasks in turn by plain fine-tuning and by MAS, from the same first task.
+
+    One that was stopped goes on.
+
+    Raises:
+        UsageError: another demo is at work in the folder, or one with another seed was stopped there.
+    """
     started = time.monotonic()
-    folder = _prepared_folder(config.out or Path("mascli-demo"))
+    folder = config.out or Path("mascli-demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_at(folder / DEMO_MARK, "mascli demo"):
+        return _demo(config, folder, observer, started)
+
+
+def _demo(config: DemoConfig, folder: Path, observer: Observer, started: float) -> DemoResult:
+    _prepare(folder, overwrite=config.overwrite)
     written = write_digit_tasks(folder / "data")
     sequence = TaskSequence(
         tasks=tuple(TaskEntry(name, task.train, task.test) for name, task in written.items()),
@@ -46,11 +59,13 @@ def demo(config: DemoConfig, observer: Observer) -> DemoResult:
         training=TRAINING,
     )
     planned = plan(sequence, folder, {"device": config.device}, flat=True)
-    done = carry_out(planned, Steps(folder / "steps", Content()), observer)
+    steps = Steps(folder / "steps", Content())
+    check_unchanged(steps, planned.steps)
+    done = carry_out(planned, steps, observer, by="mascli demo")
     if done.failed:
         raise NumericsError("\n".join(f"{name}: {text}" for name, text in done.failed.items()))
     result = run_result(str(folder), sequence, done.plan, done.records, done.skipped, done.failed)
-    write_text(folder / RESULT, to_json(run_report(result, timed=False)), overwrite=True)
+    write_text(folder / DEMO_RESULT, to_json(run_report(result, timed=False)), overwrite=True)
     omega = folder / "mas" / f"{result.tasks[-2]}.omega"  # with which the last task was learned
     return DemoResult(
         out=str(folder),
@@ -77,10 +92,11 @@ def demo(config: DemoConfig, observer: Observer) -> DemoResult:
     )
 
 
-def _prepared_folder(folder: Path) -> Path:
-    """The demo's folder, marked as such, without what an earlier demo has learned."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _prepare(folder: Path, *, overwrite: bool) -> None:
+    """Mark the demo's folder as such, and remove what an earlier demo has learned if that is asked for."""
     (folder / DEMO_MARK).write_text("made by mascli demo; --overwrite replaces the files of an earlier one\n")
-    forget_all(folder)
-    (folder / RESULT).unlink(missing_ok=True)
-    return folder
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        remove_abandoned(place)
+    if overwrite:
+        forget_all(folder)
+        (folder / DEMO_RESULT).unlink(missing_ok=True)

@@ -101,7 +101,13 @@ def _estimate(config: EstimateConfig, out: Path, observer: Observer) -> Estimate
         written = _write(config, record, found, previous, observer)
     unfinished.remove()
     result = _result(config, written, found, measured, source, position, opened, seconds, verified)
-    return replace(result, notes=notes)
+    return replace(result, notes=notes, unused=_unused(found, previous))
+
+
+def _unused(found: Estimate, previous: BoundOmega | None) -> tuple[str, ...]:
+    """The parameters that have no importance now, nor from before."""
+    known = {name for name, values in previous.values.items() if values.any()} if previous is not None else set()
+    return tuple(name for name in found.plan.unused if name not in known)
 
 
 def answering_tasks(config: EstimateConfig, opened: Opened) -> tuple[str, ...]:

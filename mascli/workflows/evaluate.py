@@ -13,7 +13,7 @@ from torch import Tensor
 from mascli.config import EvaluateConfig
 from mascli.data.folders import LabelledFolder, labelled_folder, labels_for
 from mascli.data.loader import ImageSet, normalize
-from mascli.errors import CheckpointError, printable
+from mascli.errors import CheckpointError, listed, printable
 from mascli.evaluation.classes import class_counts, confusion
 from mascli.evaluation.features import Features, recorded_features
 from mascli.evaluation.metrics import wilson_interval
@@ -63,7 +63,7 @@ def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
         observer.note(note)
     rows, moves = [], list[FeatureMove]()
     for task, folder in folders.items():
-        evaluation = _TaskEvaluation(config, task, labelled_folder(folder), device, observer)
+        evaluation = _TaskEvaluation(config, task, labelled_folder(folder, allow_empty=True), device, observer)
         rows.append(evaluation.row(opened, baselines))
         notes += evaluation.notes
         moves += evaluation.moves
@@ -76,6 +76,7 @@ def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
         not_evaluated=tuple(name for name in opened.task_names if name not in folders),
         gates=tuple(gates(config, rows)),
         notes=tuple(notes),
+        left_out=tuple(name for name in opened.task_names if config.task and name not in config.task),
     )
     if config.plot is not None:
         draw_evaluation(result, moves, config.plot, overwrite=config.overwrite)
@@ -85,14 +86,24 @@ def evaluate(config: EvaluateConfig, observer: Observer) -> EvaluateResult:
 def _baseline_notes(
     config: EvaluateConfig, opened: Opened, baselines: list[tuple[Path, Opened]], folders: Mapping[str, Path]
 ) -> Iterator[str]:
+    left = list(folders)
     for path, baseline in baselines:
-        if not set(baseline.task_names) & folders.keys():
-            yield f"--baseline {printable(path)} has none of the tasks evaluated, and is left out"
-        elif baseline.lineage[-1].shared_sha256 not in opened.ancestry:
+        shown = f"--baseline {printable(path)}"
+        compared = [task for task in left if task in baseline.task_names]
+        left = [task for task in left if task not in compared]
+        if compared and not _is_ancestor(baseline, opened):
             yield (
-                f"--baseline {printable(path)} is no ancestor of {printable(config.checkpoint)}: the difference is not "
-                "forgetting"
+                f"{shown} is no ancestor of {printable(config.checkpoint)}: the difference is not forgetting in "
+                f"{listed(compared, 20)}, and counts as such in the average and in limits"
             )
+        elif not set(baseline.task_names) & folders.keys():
+            yield f"{shown} has none of the tasks evaluated, and is left out"
+        elif not compared:
+            yield f"{shown} is left out: an earlier --baseline has its tasks"
+
+
+def _is_ancestor(baseline: Opened, opened: Opened) -> bool:
+    return baseline.lineage[-1].shared_sha256 in opened.ancestry
 
 
 class _TaskEvaluation:
@@ -123,8 +134,14 @@ class _TaskEvaluation:
             if baseline.preprocessing != opened.preprocessing:
                 raise CheckpointError(f"{printable(path)} prepares images differently: the two cannot be compared")
             before = self._measured(baseline, path, images)
-        row = self._told(now, before, path, images)
-        return row if before is None else self._moved(row, now, before)
+        row = self._told(now, images)
+        if before is None or baseline is None:
+            return row
+        row = replace(row, baseline=str(path), baseline_is_ancestor=_is_ancestor(baseline, opened))
+        row = _compared(row, now.answers.correct, before.answers.correct)
+        if self._config.per_class:
+            row = replace(row, per_class=_class_rows(now, before.answers.correct.tolist()))
+        return self._moved(row, now, before)
 
     def _measured(self, opened: Opened, path: Path, images: ImageSet) -> _Measured:
         """What the head of the task answers; nan is no answer, and a note tells of how many images."""
@@ -161,15 +178,15 @@ class _TaskEvaluation:
         self.moves.append(feature_move(self._task, one, other, now.truth.tolist(), now.classes))
         return replace(row, feature_drift=self.moves[-1].drift)
 
-    def _told(self, now: _Measured, before: _Measured | None, path: Path | None, images: ImageSet) -> TaskRow:
+    def _told(self, now: _Measured, images: ImageSet) -> TaskRow:
+        """What the checkpoint alone comes to."""
         total, correct = len(images), now.correct
         low, high = wilson_interval(correct, total)
         with_images = set(now.truth.tolist())
-        right_before = before.answers.correct.tolist() if before is not None else None
-        row = TaskRow(
+        return TaskRow(
             task=self._task,
             folder=str(self._folder.root),
-            classes=len(self._folder.classes),
+            classes=len(with_images),
             images=total,
             correct=correct,
             accuracy=100 * correct / total,
@@ -180,20 +197,18 @@ class _TaskEvaluation:
             without_images=tuple(name for number, name in enumerate(now.classes) if number not in with_images),
             no_answer=now.without_answer,
             top5=100 * int((now.answers.ranks < TOP).sum()) / total if len(now.classes) > TOP else None,
-            per_class=_class_rows(now, right_before) if self._config.per_class else None,
+            per_class=_class_rows(now, None) if self._config.per_class else None,
             confusion=_confused(now) if self._config.per_class else None,
         )
-        return row if before is None else _compared(row, str(path), now.answers.correct, before.answers.correct)
 
 
-def _compared(row: TaskRow, baseline: str, now: Tensor, before: Tensor) -> TaskRow:
+def _compared(row: TaskRow, now: Tensor, before: Tensor) -> TaskRow:
     """`row` beside a baseline, from whether each of the two puts each image into its class [N]."""
     lost, gained = int((before & ~now).sum()), int((now & ~before).sum())
     low, high = paired_interval(lost, gained, row.images)
     accuracy = 100 * int(before.sum()) / row.images
     return replace(
         row,
-        baseline=baseline,
         baseline_accuracy=accuracy,
         forgetting=accuracy - row.accuracy,
         forgetting_low=low,

@@ -12,14 +12,12 @@ from typing import Any
 from mascli.config import InspectConfig
 from mascli.errors import CheckpointError, UsageError, printable
 from mascli.files.header import Header, read_header, strict_json
-from mascli.files.records_json import EXPORT, PREFIX, VERSION, checkpoint_record, file_kind, omega_record
+from mascli.files.records_json import EXPORT, PREFIX, ROUNDED, VERSION, checkpoint_record, file_kind, omega_record
 from mascli.importance.layer_names import by_layer, matching
 from mascli.models.known_networks import known_network
 from mascli.records import CheckpointRecord, OmegaRecord
 from mascli.reports.inspect_result import InspectResult, LayerShapes
 from mascli.workflows.checked_paths import check_paths
-
-HALF = ("F16", "BF16")  # dtypes that float32 holds exactly, though mascli writes none of them
 
 
 def check_inspect(config: InspectConfig) -> None:
@@ -93,13 +91,14 @@ def _with_importance(
     record = _omega_record(header)
     from mascli.importance.filters import layer_map, map_tensor
     from mascli.importance.statistics import file_summary
-    from mascli.importance.top import most_important
+    from mascli.importance.top import most_important, not_ranked
 
     if config.map_ is not None:
         map_tensor(header, config.map_)  # a mistake is told at once
     summary, shown = file_summary(header, config.bins), set(layers)
     names = [name for layer, names in by_layer(header.tensors).items() if layer in shown for name in names]
     ranked = most_important(header, names, config.top, config.by, summary.total) if config.top is not None else None
+    left_out = not_ranked(header, names, config.by) if ranked is not None and summary.overall.not_finite else 0
     result = dataclasses.replace(
         result,
         omega=record,
@@ -111,6 +110,7 @@ def _with_importance(
         each_histogram=config.histogram,
         top=ranked,
         by=config.by if ranked is not None else None,
+        top_left_out=left_out if ranked is not None else None,
         map_=layer_map(header, config.map_) if config.map_ is not None else None,
     )
     if config.plot is not None:
@@ -123,7 +123,7 @@ def _with_importance(
 def _omega_record(header: Header) -> OmegaRecord:
     """The record of an omega, also of one whose values another tool has rounded."""
     tensors = {
-        name: dataclasses.replace(info, dtype="F32") if info.dtype in HALF else info
+        name: dataclasses.replace(info, dtype="F32") if info.dtype in ROUNDED else info
         for name, info in header.tensors.items()
     }
     return omega_record(dataclasses.replace(header, tensors=tensors))

@@ -31,10 +31,11 @@ def merge(config: MergeConfig, observer: Observer) -> MergeResult:
     )
     for note in combined.notes:
         observer.note(note)
-    record, shapes = combined.record, parts[0].shapes
+    record = combined.record
+    shapes = {name: shape for part in reversed(parts) for name, shape in part.shapes.items()}
     foreign = {key: value for header in reversed(headers) for key, value in foreign_metadata(header).items()}
     with observer.progress("merge", SWEEPS * len(shapes), "tensors") as advance:
-        values = CombinedValues(combined, [file_operand(header) for header in headers], shapes, advance)
+        values = CombinedValues(combined, [file_operand(header, shapes) for header in headers], shapes, advance)
         statistics = values.statistics()
         if config.combine == "pool":
             record = with_statistics(record, statistics)

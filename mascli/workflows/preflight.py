@@ -39,6 +39,8 @@ from mascli.workflows.estimating.settled import check_task, settled_preprocessin
 
 # A file that marks a folder as one that a demo has made.
 DEMO_MARK = ".mascli-demo"
+# What a demo leaves when it has ended, in the form of `mascli run`.
+DEMO_RESULT = "result.json"
 
 
 def check_init(config: InitConfig) -> None:
@@ -133,7 +135,8 @@ def check_train_task(config: TrainTaskConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Check `mascli evaluate` before torch is loaded."""
-    folders = {f"--data {name}": folder for name, folder in data_arguments(config.data)}
+    given = data_arguments(config.data)
+    folders = {"--data" if name is None else f"--data {name}": folder for name, folder in given}
     check_paths(
         config,
         {"CHECKPOINT": config.checkpoint, **{f"--baseline {path}": path for path in config.baseline}},
@@ -146,7 +149,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     check_limits(config, record, names, chosen, earlier)
     for task in record.tasks if record else ():
         if task.name in chosen:
-            labels_for(labelled_folder(chosen[task.name]), task.classes, task.name)
+            labels_for(labelled_folder(chosen[task.name], allow_empty=True), task.classes, task.name)
 
 
 def check_export(config: ExportConfig) -> None:
@@ -165,7 +168,7 @@ def check_merge(config: MergeConfig) -> None:
 
 
 def check_demo(config: DemoConfig) -> None:
-    """Check that the folder of `mascli demo` is free, or that of an earlier demo."""
+    """Check that the folder of `mascli demo` is free, or that of one that was stopped or may be replaced."""
     folder = config.out or Path("mascli-demo")
     problems = report_problems(config)
     if folder.exists() and not folder.is_dir():
@@ -173,12 +176,17 @@ def check_demo(config: DemoConfig) -> None:
     elif folder.is_dir() and any(folder.iterdir()):
         if not (folder / DEMO_MARK).is_file():
             problems.append(f"-o: {printable(folder)} is not empty and not of an earlier demo; choose another folder")
-        elif not config.overwrite:
+        elif not config.overwrite and _is_whole_demo(folder):
             problems.append(
                 f"-o: {printable(folder)} holds an earlier demo; choose another folder, or give --overwrite"
             )
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _is_whole_demo(folder: Path) -> bool:
+    """Whether a demo has ended in `folder`; earlier versions left neither a result nor records of steps."""
+    return (folder / DEMO_RESULT).exists() or ((folder / "mas").exists() and not (folder / "steps").exists())
 
 
 def _checkpoint(path: Path, options: ModelOptions) -> CheckpointRecord | None:

@@ -38,6 +38,7 @@ from mascli.workflows.init import init
 from mascli.workflows.merge import merge
 from mascli.workflows.pictures.of_run import draw_run
 from mascli.workflows.preflight import check_estimate, check_evaluate, check_init, check_merge, check_train_task
+from mascli.workflows.sequences.alone import alone_at
 from mascli.workflows.sequences.done_steps import Content, Record, Steps, check_unchanged, forget_all, with_resume
 from mascli.workflows.sequences.run_checks import RUN_MARK, class_sources, plan_of
 from mascli.workflows.sequences.run_result import run_result
@@ -55,7 +56,18 @@ COMMANDS: dict[type[Common], Command] = {
 
 
 def run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunResult:
-    """Carry out every step that is not done yet, and write what came out to result.json and result.csv."""
+    """Carry out every step that is not done yet, and write what came out to result.json and result.csv.
+
+    Raises:
+        UsageError: another one is at work in the folder, or what is done was done with other settings.
+    """
+    assert config.out is not None  # checked
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone_at(config.out / RUN_MARK, "mascli run"):
+        return _run(config, sequence, observer)
+
+
+def _run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunResult:
     folder = prepared_folder(config, sequence)
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         remove_abandoned(place)
@@ -85,11 +97,14 @@ class Done:
     skipped: int
 
 
-def carry_out(plan: Plan, steps: Steps, observer: Observer) -> Done:
+def carry_out(plan: Plan, steps: Steps, observer: Observer, by: str = "mascli run") -> Done:
     """Carry out every step in turn but those that are done, each shown as a user would type it.
 
     A method whose training diverges is left out, and the others go on. Images stay decoded from step to step, as far
     as memory allows; folders of images must not change meanwhile.
+
+    Args:
+        by: the command that goes on where this is stopped.
 
     Raises:
         NumericsError, UnstableError: a training diverges that all methods need, or the last method left.
@@ -109,7 +124,7 @@ def carry_out(plan: Plan, steps: Steps, observer: Observer) -> Done:
                 skipped += 1
             else:
                 try:
-                    record = _carried_out(step, steps, observer)
+                    record = _carried_out(step, steps, _WithinRun(observer, by))
                 except (NumericsError, UnstableError) as error:
                     rest = without(left, step.name)
                     if rest is None:
@@ -123,14 +138,14 @@ def carry_out(plan: Plan, steps: Steps, observer: Observer) -> Done:
     return Done(left, {step.name: records[step.name] for step in left.steps}, failed, skipped)
 
 
-def _carried_out(step: Step, steps: Steps, observer: Observer) -> Record:
+def _carried_out(step: Step, steps: Steps, observer: _WithinRun) -> Record:
     begun = steps.begin(step)
     config = with_resume(step.config)
     check, command = COMMANDS[type(config)]
     observer.command(command_line(config))
     started = time.monotonic()
     check(config)
-    found = _found(command(config, _WithinRun(observer)))
+    found = _found(command(config, observer))
     for warning in found.get("warnings", ()):
         observer.note(f"{step.name}: {warning}")
     return steps.finish(step, begun, found, time.monotonic() - started)
@@ -139,13 +154,14 @@ def _carried_out(step: Step, steps: Steps, observer: Observer) -> Record:
 class _WithinRun(Observer):
     """Passes everything on, but says how a run goes on: by the same command, without a flag."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, by: str) -> None:
+        self._by = by
         self.step, self.command = observer.step, observer.command  # type: ignore[method-assign]
         self.phase, self.progress = observer.phase, observer.progress  # type: ignore[method-assign]
         self._note = observer.note
 
     def note(self, text: str) -> None:
-        self._note(text.replace("--resume goes on", "the same `mascli run` goes on"))
+        self._note(text.replace("--resume goes on", f"the same `{self._by}` goes on"))
 
 
 def _found(result: Any) -> dict[str, Any]:
@@ -162,7 +178,6 @@ def prepared_folder(config: RunConfig, sequence: TaskSequence) -> Path:
     """The folder of a run, marked as such, with the bundled images and the links to chosen classes."""
     assert config.out is not None  # checked
     folder = config.out
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN_MARK).write_text("made by mascli run; --overwrite removes what it has made and starts anew\n")
     if config.sequence.resolve() != (folder / "sequence.yaml").resolve():
         shutil.copyfile(config.sequence, folder / "sequence.yaml")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.core import TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -156,7 +157,7 @@ def test_show_config_names_what_is_missing_in_lines_that_can_be_filled_in(
 
 @pytest.mark.parametrize(
     ("command", "usage"),
-    [("merge", "OMEGA..."), ("estimate", "CHECKPOINT"), ("inspect", "FILE OTHER"), ("run", "SEQUENCE"), ("init", "")],
+    [("merge", "OMEGA..."), ("estimate", "CHECKPOINT"), ("inspect", "FILE [OTHER]"), ("run", "SEQUENCE"), ("init", "")],
 )
 def test_usage_shows_what_is_needed_without_brackets(
     command: str, usage: str, capsys: pytest.CaptureFixture[str]
@@ -164,6 +165,44 @@ def test_usage_shows_what_is_needed_without_brackets(
     assert ends([command, "--help"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.split() == ["Usage:", "mascli", command, "[OPTIONS]", *usage.split()]
+
+
+@pytest.mark.parametrize("command", KINDS)
+def test_an_option_of_one_value_that_is_given_twice_is_an_error(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        if not isinstance(parameter, TyperOption) or parameter.name == "help":
+            continue
+        flag, last = parameter.opts[0], parameter.opts[-1]
+        values = [] if parameter.is_flag else ["1"]
+        ends([command, flag, *values, last, *[f"x={value}" for value in values], "--show-config"])
+        is_named = "is given twice" in capsys.readouterr().err
+        assert is_named is not (parameter.is_flag or parameter.multiple), flag
+
+
+def test_every_option_that_is_given_twice_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["inspect", "x", "--map", "a", "--map=b", "-o", "x.json", "--out", "y.json", "--overwrite", "--overwrite"]
+    assert ends(words) == 2
+    told = "mascli: --map is given twice\nmascli: --out is given twice\n"
+    assert capsys.readouterr() == ("", told)
+    assert ends([*words, "--help"]) == 0
+
+
+def test_a_problem_of_o_is_told_of_o(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain_file(tmp_path / "a.st")
+    (tmp_path / "there.json").write_text("mine")
+    for name, told in (
+        ("x", "-o x: the name must end in .json, .csv, .md, .xml"),
+        ("there.json", "-o: there.json exists already; choose another name or give --overwrite"),
+    ):
+        assert ends(["inspect", "a.st", "-o", name]) == 2
+        assert capsys.readouterr().err == f"mascli: {told}\n"
+    assert ends(["inspect", "a.st", "-o", "there.json", "--overwrite", "--format", "json"]) == 0
+    assert (tmp_path / "there.json").read_text() == capsys.readouterr().out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

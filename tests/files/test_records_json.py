@@ -133,9 +133,9 @@ def test_kinds_are_not_confused() -> None:
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    newer = {**omega_metadata(stored.omega(), {}), "mascli.format_version": "4", "mascli.kind": '"sketch"'}
+    newer = {**omega_metadata(stored.omega(), {}), "mascli.format_version": "5", "mascli.kind": '"sketch"'}
     for read in (file_kind, checkpoint_record, omega_record):
-        assert "newer mascli (format 4; this one knows 3): upgrade" in refusal(read, header(newer, ()))
+        assert "newer mascli (format 5; this one knows 4): upgrade" in refusal(read, header(newer, ()))
 
 
 OWNED = {name: {"norm.weight": f"mascli.task.{name}.norm.weight"} for name in ("base", "birds")}
@@ -276,8 +276,37 @@ def test_a_reliability_that_cannot_be_true_is_one_line(changes: dict[str, Any], 
 def test_an_omega_has_contributions_and_float32() -> None:
     nothing = replace(stored.omega(), contributions=())
     assert "no contribution" in refusal(omega_record, header(omega_metadata(nothing, {}), ()))
-    half = header(omega_metadata(stored.omega(), {}), ("body.weight",), dtype="F16")
-    assert "must be float32: body.weight" in refusal(omega_record, half)
+    double = header(omega_metadata(stored.omega(), {}), ("body.weight",), dtype="F64")
+    assert "must be float32: body.weight" in refusal(omega_record, double)
+
+
+@pytest.mark.parametrize(("dtype", "called"), [("F16", "float16"), ("BF16", "bfloat16")])
+def test_an_omega_that_another_tool_has_rounded_is_not_called_damaged(dtype: str, called: str) -> None:
+    told = refusal(omega_record, header(omega_metadata(stored.omega(), {}), ("body.weight",), dtype=dtype))
+    assert f"is rounded: another tool has stored its values as {called}" in told and "estimate it anew" in told
+    assert "damaged" not in told
+
+
+def test_each_of_several_estimates_keeps_its_reliability_in_a_format_that_older_programs_refuse() -> None:
+    parts = stored.contribution(reliability=RELIABLE), stored.contribution("three")
+    metadata = omega_metadata(stored.omega(*parts), {})
+    assert metadata["mascli.format_version"] == "4"
+    assert ["reliability" in part for part in json.loads(metadata["mascli.contributions"])] == [True, False]
+    found = omega_record(header(metadata, ()))
+    assert found.contributions == parts
+    assert found.reliabilities == (RELIABLE, None) and found.reliability is None
+
+
+def test_one_estimate_is_written_as_it_always_was() -> None:
+    metadata = omega_metadata(stored.omega(reliability=RELIABLE), {})
+    assert metadata["mascli.format_version"] == "1" and "reliability" not in metadata["mascli.contributions"]
+    assert omega_record(header(metadata, ())).reliabilities == (RELIABLE,)
+
+
+def test_a_reliability_of_a_contribution_that_cannot_be_true_is_one_line() -> None:
+    parts = stored.contribution(), stored.contribution("three", reliability=replace(RELIABLE, lowest=1.5))
+    told = refusal(omega_record, header(omega_metadata(stored.omega(*parts), {}), ()))
+    assert "the reliability of contribution 2 cannot be" in told
 
 
 json_texts = st.recursive(

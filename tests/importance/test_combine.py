@@ -62,6 +62,23 @@ def test_a_parameter_that_some_images_use_is_not_unused() -> None:
     assert combination([routed("a", "w"), routed("b")], "pool").record.contributions[0].unused == ()
 
 
+@EACH
+def test_each_estimate_keeps_its_own_reliability_through_any_number_of_merges(rule: Rule) -> None:
+    sure, less = (replace(one.record, reliability=replace(SURE, overall=level)) for one, level in ((A, 0.9), (B, 0.7)))
+    both = merged(combination([part(sure), part(less)], rule))
+    again = combination([both, C], rule).record
+    assert [known and known.overall for known in again.reliabilities] == [0.9, 0.7, None]
+    assert again.reliability is None
+    alone = combination([part(sure)], rule).record
+    assert alone.contributions[0].reliability is None and alone.reliabilities == (sure.reliability,)
+
+
+def test_pooled_parts_are_one_estimate_without_a_reliability() -> None:
+    sure = part(replace(ONE.record, reliability=SURE))
+    record = combination([sure, OTHER], "pool").record
+    assert record.reliabilities == (None,) and record.contributions[0].reliability is None
+
+
 @pytest.mark.parametrize("rule", ["pool", *SUCCESSIVE])
 def test_a_measured_reliability_holds_for_one_omega_alone(rule: Rule) -> None:
     sure = part(replace(ONE.record, reliability=SURE))

@@ -90,7 +90,7 @@ def test_files_are_read_as_they_are_needed_and_each_sweep_is_told(tmp_path: Path
     told: list[int] = []
     shapes = {name: info.shape for name, info in headers[0].tensors.items()}
     values = CombinedValues(
-        Combination(ADDED, (0.25, 0.5)), [file_operand(header) for header in headers], shapes, told.append
+        Combination(ADDED, (0.25, 0.5)), [file_operand(header, shapes) for header in headers], shapes, told.append
     )
     assert values.statistics().maximum == 2.25
     assert told == [1] * 6
@@ -113,10 +113,11 @@ def test_only_one_tensor_and_a_few_blocks_are_in_memory(tmp_path: Path, monkeypa
     values = {f"w{number}": np.ones(size, np.float32) for number in range(tensors)}
     headers = [read_header(stored.write(tmp_path / name, values)) for name in ("one", "other")]
     del values
+    shapes = {name: info.shape for name, info in headers[0].tensors.items()}
     combined = CombinedValues(
         Combination(ADDED, (1.0, 1.0)),
-        [file_operand(header) for header in headers],
-        {name: info.shape for name, info in headers[0].tensors.items()},
+        [file_operand(header, shapes) for header in headers],
+        shapes,
     )
     tracemalloc.start()
     try:

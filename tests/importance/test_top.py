@@ -15,7 +15,7 @@ from mascli.errors import UsageError
 from mascli.files.header import Header, read_header
 from mascli.importance import filters, top
 from mascli.importance.filters import filter_sums, layer_map
-from mascli.importance.top import most_important
+from mascli.importance.top import most_important, not_ranked
 
 VALUES = {
     "a.weight": [[[1.0, 5.0]], [[0.0, 2.0]], [[5.0, 0.5]]],
@@ -48,8 +48,22 @@ def test_filters_are_outputs_of_weights_and_what_is_not_finite_is_left_out(tmp_p
         ("b.weight[0]", 6.0, 2),
         ("a.weight[2]", 5.5, 2),
         ("a.weight[1]", 2.0, 2),
-        ("b.weight[1]", 1.0, 2),
     ]
+
+
+@pytest.mark.parametrize(("by", "many"), [("parameters", 1), ("filters", 1), ("tensors", 1)])
+def test_what_has_no_rank_is_counted(tmp_path: Path, by: top.Unit, many: int) -> None:
+    assert not_ranked(header(tmp_path), list(VALUES), by) == many
+    assert not_ranked(header(tmp_path), ["a.weight", "a.bias"], by) == 0
+
+
+@pytest.mark.parametrize("block", [1, 4, 1000])
+def test_a_filter_that_is_not_finite_is_not_one_of_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(filters, "BLOCK", block)
+    values = [[0.0, 0.0], [math.nan, math.nan], [math.inf, 1.0], [2.0, 1.0]]
+    assert layer_map(header(tmp_path, {"a.weight": values}), "a").importance == (0.0, None, None, 3.0)
 
 
 def test_tensors(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from commands import Run
 from safetensors.torch import load_file
 
-from mascli.config import DemoConfig, EstimateConfig
+from mascli.config import DemoConfig, EstimateConfig, TrainTaskConfig
 from mascli.files.omega_file import write_omega
 from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import read_header
@@ -122,3 +122,34 @@ def test_the_demo_empties_no_folder_but_its_own(tmp_path: Path, run: Run) -> Non
         code, _, err = run("demo", "-o", tmp_path, *flags)
         assert code == 2 and "not empty" in err
     assert mine.read_text() == "mine"
+
+
+def test_a_demo_that_was_stopped_goes_on_and_one_that_has_ended_is_kept(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check, train = run_workflow.COMMANDS[TrainTaskConfig]
+    trained: list[str] = []
+
+    def stopped(config: Any, observer: Observer) -> Any:
+        if len(trained) == 2:
+            observer.note("the work so far is kept in x: --resume goes on")
+            raise KeyboardInterrupt
+        trained.append(config.task)
+        return train(config, observer)
+
+    monkeypatch.setitem(run_workflow.COMMANDS, TrainTaskConfig, (check, stopped))
+    code, _, err = run("demo", "-o", "here")
+    assert code == 130 and "the same `mascli demo` goes on" in err
+    monkeypatch.setitem(run_workflow.COMMANDS, TrainTaskConfig, (check, train))
+    code, _, err = run("demo", "-o", "here", "--seed", "1")
+    assert code == 2 and "another seed" in err
+    code, out, err = run("demo", "-o", "here", "--format", "json")
+    assert code == 0, err
+    shown = [line for line in err.splitlines() if line.startswith("$ mascli train-task")]
+    assert len(shown) == 9 - len(trained)
+    assert run("demo", "-o", "whole", "--format", "json")[1] == out
+    for file in sorted((tmp_path / "whole").rglob("*.safetensors")):
+        assert (tmp_path / "here" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
+    code, _, err = run("demo", "-o", "here")
+    assert code == 2 and "holds an earlier demo" in err

@@ -118,6 +118,7 @@ def test_known_numbers_in_json(known: Path, run: Run) -> None:
         {"rank": 1, "name": "b.1.weight[0]", "parameters": 1, "importance": 100.0, "share": 0.5},
         {"rank": 2, "name": "b.1.weight[1]", "parameters": 1, "importance": 50.0, "share": 0.25},
     ]
+    assert payload["top_left_out"] == 0
     assert payload["map"] == {"layer": "a", "tensor": "a.weight", "shape": [2, 3], "importance": [6.0, 24.0]}
     assert (payload["by"], payload["dtypes"]) == ("filters", {"F32": 14})
     assert json.loads(drawn(run, known, "--format", "json"))["histograms"] == {}
@@ -225,7 +226,10 @@ def test_sixteen_colours_are_too_few_for_a_map(known: Path) -> None:
         ({"a.w": [0.0, 0.0]}, ["exactly zero  100.00 %", "protects nothing", "median 0, maximum 0"]),
         ({"a.w": 7.0}, ["mean 7, median 7, maximum 7", "7.0e+00 .. 7.0e+00", "1 values of F32"]),
         ({"a.w": np.zeros((0, 4)), "b.w": [2.0]}, ["a               0    0.00 %   nan", "mean 2, median 2"]),
-        ({"a.w": np.zeros((0, 4))}, ["mean nan", "no values", "there are no values in this file"]),
+        (
+            {"a.w": np.zeros((0, 4))},
+            ["no values\n", "there are no values in this file", "warning: there are no"],
+        ),
     ],
 )
 def test_odd_values_are_shown_as_they_are(values: dict[str, Any], said: list[str], tmp_path: Path, run: Run) -> None:
@@ -244,7 +248,8 @@ def test_an_omega_that_was_rounded_is_shown_with_a_warning(dtype: str, tmp_path:
     )
     shown = drawn(run, file, "--map", "a")
     assert f"4 values of {dtype}" in shown and "maximum 3.141" in shown
-    assert "warning: values are stored as " in shown
+    assert "warning: the file is rounded: another tool has stored its values as " in shown
+    assert "use the file that mascli has written, or estimate it anew:" in shown and "train-task" not in shown
     assert json.loads(drawn(run, file, "--format", "json"))["overall"]["mean"] == 4.640625 / 4
     assert run("merge", file, "--combine", "sum", "-o", tmp_path / "out")[0] == 4
 
@@ -276,9 +281,12 @@ def test_plain_weights_say_what_they_are_and_how_to_use_them(tmp_path: Path, run
         (Reliability(0.95, 0.81, "a", 0.01, 900), ["good: 900 other images", "least so in a (0.810)"]),
         (
             Reliability(0.5, 0.2, "a", 0.3, 50),
-            ["the reliability is low, 0.500 from 50 images", "such as 200 in place of 50"],
+            ["the reliability is low, 0.500 from 50 images", "fewer than 64", "such as 200 in place of 50"],
         ),
-        (None, ["unknown: no two halves of the images were compared"]),
+        (
+            None,
+            ["unknown: one estimate of 2 images, of which no two halves were compared", "first measure more images"],
+        ),
     ],
 )
 def test_somebody_who_never_read_the_paper_is_told_what_to_do(
@@ -289,10 +297,11 @@ def test_somebody_who_never_read_the_paper_is_told_what_to_do(
     for words in said:
         assert words in shown
     assert "1 layer of 3 holds 75.00 % of all importance with 14.29 % of the parameters: b.1 (75.00 %)" in shown
-    assert "parameter for parameter b.1 matters most: 5.25 times the mean of all" in shown
+    assert "parameter for parameter layer b.1 matters most: 5.25 times the mean of all" in shown
     assert "28.57 % of the parameters are exactly 0" in shown
     assert "mascli train-task CHECKPOINT --task NAME --data FOLDER \\\n" in shown
-    assert f"--omega {file} -o NEW.st" in shown and "begins with aaaaaaaa" in shown
+    used = file if reliability and reliability.overall >= 0.9 else "MORE.omega"
+    assert f"--omega {used} -o NEW.st" in shown and "begins with aaaaaaaa" in shown
 
 
 def test_a_checkpoint_shows_its_tasks_heads_and_where_it_comes_from(checkpoints: Path, run: Run) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from commands import Run, in_a_process
+from commands import Run, in_a_process, overridden
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -75,7 +75,7 @@ def opened(path: Path | str) -> Opened:
 def train(run: Run, *words: str, task: str = "b", start: str = "a.st", out: str = "b.st", few: bool = True) -> str:
     """Learn a task by the head of `a`; returns standard error."""
     common = ["train-task", start, "--task", task, "--data", f"d/{task}/train", "--head-of", "a"]
-    code, _, err = run(*common, *(FEW if few else LEARN), *words, "-o", out)
+    code, _, err = run(*overridden([*common, *(FEW if few else LEARN)], *words), "-o", out)
     assert code == 0, err
     return err
 
@@ -153,9 +153,34 @@ def test_a_third_task_is_protected_by_the_sum_over_both(place: Path, run: Run) -
     assert load_file("same.st").keys() == load_file("c.st").keys()
     assert opened("same.st").tasks == found.tasks
     # each with its own anchor, the head included
-    pairs = ["--omega", "heads.omega", "--anchor", "a.st", "--omega", "both.omega", "--anchor", "b.st"]
+    assert run(*"estimate b.st --data d/b/train --workers 0 -o b.omega".split())[0] == 0
+    code, _, err = run(
+        "train-task",
+        "b.st",
+        *"--omega heads.omega --omega both.omega --task c".split(),
+        "--data",
+        "d/b/train",
+        "-o",
+        "x",
+    )
+    assert code == 4 and "hold the same estimate" in err and "count twice" in err
+    pairs = ["--omega", "heads.omega", "--anchor", "a.st", "--omega", "b.omega", "--anchor", "b.st"]
     train(run, *pairs, "--lambda", "0.1", task="c", start="b.st", out="pairs.st")
     assert not torch.equal(load_file("pairs.st")["mascli.head.a.bias"], load_file("c.st")["mascli.head.a.bias"])
+
+
+def test_heads_of_several_tasks_are_merged_as_an_estimate_adds_them(place: Path, run: Run) -> None:
+    words = ["--task", "b", "--data", "d/b/train", *LEARN, "-o", "own.st"]
+    assert run("train-task", "a.st", *words)[0] == 0
+    estimate = "estimate own.st --data d/b/train --workers 0".split()
+    assert run(*estimate, "--heads", "-o", "b.omega")[0] == 0
+    code, out, _ = run(*estimate, "--heads", "--previous", "heads.omega", "-o", "added.omega")
+    assert code == 0 and "without importance" not in out
+    assert run(*"merge heads.omega b.omega --combine sum -o merged.omega".split())[0] == 0
+    added, merged = load_file("added.omega"), load_file("merged.omega")
+    assert merged.keys() == added.keys() > HEAD
+    assert all(torch.equal(merged[name], added[name]) for name in added)
+    assert not load_file("b.omega").keys() & HEAD
 
 
 def test_an_estimate_of_all_tasks_counts_one_answer_once(place: Path, run: Run) -> None:

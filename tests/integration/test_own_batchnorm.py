@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import Run, write_images
+from commands import Run, overridden, write_images
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -268,7 +268,7 @@ def test_the_penalty_ignores_what_an_omega_says_of_norms_and_tells_so(place: Pat
     flags = ["--batchnorm", "per-task", "--omega", "flowers.omega", "--lambda", "1e30"]
     code, _, err = run("train-task", "flowers.st", *words, *flags)
     assert code == 0 and "per-task BatchNorm: flowers.omega has 6 tensors for it, which are ignored" in err
-    code, _, err = run("train-task", "flowers.st", *words, *flags, "--batchnorm", "freeze", "--overwrite")
+    code, _, err = run("train-task", "flowers.st", *words, *overridden(flags, "--batchnorm", "freeze"), "--overwrite")
     assert code == 0 and "per-task BatchNorm" not in err
 
 

@@ -18,7 +18,9 @@ import pytest
 import yaml
 from commands import Run, in_a_process, write_images
 
+from mascli.config import EvaluateConfig
 from mascli.observer import Observer
+from mascli.workflows import run as run_workflow
 from mascli.workflows.run import _WithinRun
 
 SAMPLE = Path(__file__).parents[2] / "sample_configs" / "digits.yaml"
@@ -164,6 +166,11 @@ def test_a_method_that_diverges_is_left_out_and_the_others_go_on(tmp_path: Path,
     assert failed.startswith("seed-0/l2/lambda-1e+30/digits-34.train-task: --penalty loss diverges")
     assert err.splitlines()[-1].endswith(failed) and "the others go on" in err
     assert json.loads((tmp_path / "out/result.json").read_text())["failed"] == [failed]
+    assert [method["chosen"] for method in result["methods"]] == ["only", "only"]
+    code, _, err = run("report", tmp_path / "out", "--html", tmp_path / "page.html")
+    assert code == 0, err
+    page = (tmp_path / "page.html").read_text()
+    assert "Left out, since a training diverged:" in page and "lambda-1e+30/digits-34.train-task" in page
     code, out, _ = run("run", file, "-o", tmp_path / "out", "--format", "json")
     assert code == 6 and json.loads(out)["failed"] == [failed]
     sequence(file, methods=["finetune"], training={**SHORT["training"], "lr": 1e30, "head-lr": 1e30})
@@ -206,9 +213,41 @@ def test_within_a_run_a_note_does_not_ask_for_a_flag() -> None:
             self.said.append(text)
 
     notes = Notes()
-    _WithinRun(notes).note("what was learned is kept in x: --resume goes on")
-    _WithinRun(notes).note("another")
-    assert notes.said == ["what was learned is kept in x: the same `mascli run` goes on", "another"]
+    _WithinRun(notes, "mascli run").note("what was learned is kept in x: --resume goes on")
+    _WithinRun(notes, "mascli demo").note("kept in x: --resume goes on")
+    _WithinRun(notes, "mascli run").note("another")
+    assert notes.said == [
+        "what was learned is kept in x: the same `mascli run` goes on",
+        "kept in x: the same `mascli demo` goes on",
+        "another",
+    ]
+
+
+def test_a_second_run_in_a_folder_at_work_is_refused_and_changes_nothing(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = tmp_path / "s.yaml", tmp_path / "out"
+    sequence(file, methods=["finetune"], seeds=[0], tasks=["digits-12", "digits-34"])
+    kind = EvaluateConfig
+    check, evaluate = run_workflow.COMMANDS[kind]
+    refused: list[tuple[int, str]] = []
+
+    def meanwhile(config: Any, observer: Observer) -> Any:
+        before = made(out)
+        for flags in ([], ["--overwrite"]):
+            done = in_a_process("run", file, "-o", out, *flags)
+            refused.append((done.returncode, done.stderr))
+        assert made(out) == before
+        monkeypatch.setitem(run_workflow.COMMANDS, kind, (check, evaluate))
+        return evaluate(config, observer)
+
+    monkeypatch.setitem(run_workflow.COMMANDS, kind, (check, meanwhile))
+    assert run("run", file, "-o", out)[0] == 0
+    assert len(refused) == 2
+    for code, err in refused:
+        assert code == 2 and f"another mascli run is at work in {out}" in err and "give --overwrite" not in err
+    code, _, err = run("run", file, "-o", out)
+    assert code == 0 and "$ " not in err, err  # the lock went with the run
 
 
 def test_other_settings_are_refused_and_overwrite_starts_anew(tmp_path: Path, run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import Run
+from commands import Run, write_images
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -212,3 +212,8 @@ def test_auto_without_validation_images_is_refused(run: Run, checkpoints: Path, 
     command += ["--omega", checkpoints / "flowers.omega", "--val-split", "0", "-o", tmp_path / "x.st"]
     code, _, errors = run(*map(str, command))
     assert code == 2 and "--val-split" in errors and not (tmp_path / "x.st").exists()
+    one_each = write_images(tmp_path / "one", {"finch": 1, "heron": 2}, 1)
+    command = ["train-task", checkpoints / "flowers.st", "--task", "birds", "--data", one_each, "--epochs", "1"]
+    command += ["--omega", checkpoints / "flowers.omega", "-o", tmp_path / "x.st"]
+    code, _, errors = run(*map(str, command))
+    assert code == 2 and "no class has enough images to hold one back" in errors and not (tmp_path / "x.st").exists()

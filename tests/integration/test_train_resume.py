@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Run, in_a_process
+from commands import Run, in_a_process, overridden
 from safetensors import safe_open
 
 from mascli.files.partial_file import partial_path
@@ -193,10 +193,7 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     command = words(checkpoints, world, out, "collecting")
     stopped_after(2, run, command, monkeypatch)
     before = partial_path(out).read_bytes()
-    if flags[0] == "--omega":
-        place = command.index("--omega")
-        command = [*command[:place], *command[place + 2 :]]
-    code, _, errors = run(*command, "--resume", *flags)
+    code, _, errors = run(*overridden(command, *flags), "--resume")
     assert code == 2 and f"another {what}" in errors and "Traceback" not in errors
     assert partial_path(out).read_bytes() == before and not out.exists()
 

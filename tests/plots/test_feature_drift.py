@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,25 @@ import pytest
 from mascli.plots.feature_drift import MOST_CLASSES, MOST_TASKS, FeatureMove, class_groups, drift_picture
 from mascli.plots.picture import rendered
 from mascli.plots.style import styled
+from mascli.reports.evaluate import EvaluateResult, TaskRow
+from mascli.workflows.pictures.of_evaluation import picture_of_evaluation
 
 BEFORE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
 MOVE = FeatureMove("birds", BEFORE, BEFORE + [5.0, 0.0], np.array([0, 1, 1]), ("crow", "swan"), 0.25, (0.6, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("baselines", "named"), [(("out/first.st", "out/first.st"), "first.st"), (("a/one.st", "a/two.st"), "baselines")]
+)
+def test_the_title_names_the_file_that_features_moved_from(baselines: tuple[str, str], named: str) -> None:
+    rows = tuple(
+        TaskRow(task, "data", 2, 10, 9, 90.0, 80.0, 95.0, baseline)
+        for task, baseline in zip(("birds", "cats"), baselines, strict=True)
+    )
+    result = EvaluateResult(checkpoint="out/second.st", tasks=rows, average_accuracy=90.0, average_forgetting=None)
+    with styled():
+        picture = picture_of_evaluation(result, [MOVE, replace(MOVE, task="cats")])
+    assert picture.title == f"features of the same images: {named} (before) and second.st (after)"
 
 
 def test_points_are_where_the_features_are_and_both_panels_share_their_axes() -> None:

@@ -17,7 +17,16 @@ from mascli.plots.importance_picture import FilterMap, change_picture, omega_pic
 from mascli.plots.importance_scatter import axis_edges, draw_scatter
 from mascli.plots.layer_bars import LayerPart, draw_layer_bars, largest
 from mascli.plots.picture import Picture, rendered
-from mascli.plots.style import decades, new_figure, number_text, percent_text, power_text, shortened, styled
+from mascli.plots.style import (
+    decades,
+    new_figure,
+    number_text,
+    percent_decimals,
+    percent_text,
+    power_text,
+    shortened,
+    styled,
+)
 
 
 @pytest.fixture
@@ -85,6 +94,15 @@ def test_bars_are_as_wide_as_their_parts_and_say_them(axes: Axes) -> None:
     assert list(axes.lines[0].get_xdata()) == pytest.approx([10, 90])
 
 
+def test_small_bars_say_as_many_digits_as_their_axis(axes: Axes) -> None:
+    bars = (LayerPart("conv1", 0.00046), LayerPart("fc", 0.0000231), LayerPart("norm", 1e-9))
+    draw_layer_bars(axes, bars, "by layer", "part (%)")
+    assert texts(axes) == ["0.046 %", "0.002 %", "<0.001 %"]
+    with styled():
+        assert "conv1 0.046 %, fc 0.002 %" in change_picture("a", bars, [], ()).description
+    assert [percent_decimals(largest) for largest in (1.0, 0.01, 0.009, 0.0, 1e-30)] == [1, 1, 2, 1, 9]
+
+
 def test_counts_of_a_scatter_lie_between_the_logarithms_of_their_edges(axes: Axes) -> None:
     density = Density((1e-2, 1e-1, 1.0), (1.0, 10.0), ((7, 1, 0), (2, 0, 5)))
     draw_scatter(axes, density, ("a.omega", "b.omega"), "")
@@ -119,6 +137,12 @@ def test_filters_fill_the_map_row_by_row(axes: Axes) -> None:
     assert cells[1, 0] == 10.0 and cells[1, 1:].mask.all()
     assert list(axes.lines[0].get_xdata()) == [2] and list(axes.lines[0].get_ydata()) == [0]
     assert ticks(axes.get_yticklabels()) == ["0", "8"]
+
+
+def test_a_filter_without_a_value_is_a_cross(axes: Axes) -> None:
+    draw_filter_map(axes, [1.0, None, 0.0, None], "conv1")
+    assert list(axes.lines[0].get_xdata()) == [1, 3]
+    assert axes.images[0].get_array().mask[0, :4].tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize("importance", [(), (0.0,), (math.nan,), (3.0, 3.0), (1e-45,), tuple(range(5000))])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sample_comparisons as pairs
@@ -15,7 +17,7 @@ from mascli.reports.change import CheckpointPairResult, change_report
 from mascli.reports.comparison import comparison_report
 from mascli.reports.export import to_csv, to_json, to_junit, to_markdown
 from mascli.reports.render import text
-from mascli.reports.report import Report
+from mascli.reports.report import Facts, Report
 
 REPORTS = [comparison_report(pairs.INSPECT_OMEGAS), change_report(pairs.INSPECT_CHECKPOINTS)]
 
@@ -45,7 +47,7 @@ def lines(report: Report) -> list[list[str]]:
 def test_figures_of_two_omegas() -> None:
     shown = lines(REPORTS[0])
     assert "conv1 2,000 25.00 % 30.00 % 0.990 0.950 1.000 0.930 0.950".split() in shown
-    assert "layer1.0.bn1 2 0.00 % 0.00 % none none none none none".split() in shown
+    assert "layer1.0.bn1 2 0.00 % 0.00 % n/a n/a n/a n/a n/a".split() in shown
     assert "conv1 60.00 % 25.00 % 30.00 % 12.50 % 1.275".split() in shown
     assert ["Pearson", "0.981", "(correlation"] in [line[:3] for line in shown]
     assert ["top", "1", "%", "87.50", "%"] in [line[:5] for line in shown]
@@ -68,11 +70,41 @@ def test_figures_of_two_checkpoints() -> None:
     assert "buffers that changed" not in plain
 
 
+def undefined_facts(**changes: Any) -> dict[str, str]:
+    """The figures of two omegas, of which some have no value."""
+    found = pairs.INSPECT_OMEGAS.comparison
+    overall = replace(found.overall, **changes)
+    result = replace(pairs.INSPECT_OMEGAS, comparison=replace(found, overall=overall, elsewhere=None))
+    facts = comparison_report(result).sections[2]
+    assert isinstance(facts, Facts)
+    return dict(facts.rows)
+
+
+def test_what_has_no_value_says_so_and_why() -> None:
+    tops = dict.fromkeys(("pearson", "spearman", "top_1", "top_5", "top_10", "relative_l1", "scale"), None)
+    nothing = undefined_facts(compared=0, **tops)
+    del nothing["exactly 0"]
+    assert set(nothing.values()) == {"undefined (nothing is compared)"} and len(nothing) == 8
+    zeros = undefined_facts(pearson=None, relative_l1=None, scale=None)
+    assert zeros["Pearson"] == "undefined (one side has no two values that differ)"
+    assert zeros["difference"] == zeros["scale"] == "undefined (the first file's total is 0)"
+    assert zeros["elsewhere"] == "undefined (a file's total is 0)"
+    assert zeros["top 1 %"].startswith("87.50 % are the same")
+
+
+def test_names_of_columns_stay_whole_where_there_is_one_line_for_them() -> None:
+    for report in REPORTS:
+        document = to_markdown(report)
+        heads = [line for line in document.splitlines() if line.startswith("| layer |")]
+        assert heads and not any(re.search(r"[a-z]- [a-z]", head) for head in heads)
+    assert "| Pearson | Spearman |" in to_markdown(REPORTS[0])
+
+
 @pytest.mark.parametrize(
     ("moved", "descends", "words"),
     [
         (0.003, False, "the change moved 0.30 % of what matters"),
-        (None, True, "none: where there is importance, the first file's values are 0"),
+        (None, True, "undefined (where there is importance, the first file's values are 0)"),
     ],
 )
 def test_a_change_that_is_no_fine_tuning_or_has_nothing_to_move(

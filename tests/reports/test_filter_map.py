@@ -15,14 +15,14 @@ from mascli.reports.filter_map import COLOURS, RAMP, filter_map_lines, level_edg
 VALUES = (0.0, 1.0, 10.0, 1e9, math.nan, -3.0, math.inf, 5.0)
 
 
-def rows_of(values: Sequence[float], width: int, **how: bool) -> list[str]:
+def rows_of(values: Sequence[float | None], width: int, **how: bool) -> list[str]:
     """The rows of the map, without the legend."""
     lines = [line.plain for line in filter_map_lines(values, width, **how)]
     ends = next(at for at, line in enumerate(lines) if re.search(r" (>=|exactly|not finite|negative)", line))
     return lines[:ends]
 
 
-def signs(values: Sequence[float], width: int) -> str:
+def signs(values: Sequence[float | None], width: int) -> str:
     """The characters of all blocks, in order."""
     return "".join(row.split()[-1] for row in rows_of(values, width))[::2]
 
@@ -31,6 +31,8 @@ def test_every_filter_has_a_block_of_its_level() -> None:
     assert signs(VALUES, 80) == "0.:@!-!."
     assert signs((2.0, 2.0), 80) == "@@"
     assert signs((0.0, 0.0), 80) == "00"
+    assert signs((0.0, None, 1.0), 80) == "0!@"
+    assert signs((None, None), 80) == "!!"
     assert filter_map_lines((), 80)[0].plain == "no filters"
 
 

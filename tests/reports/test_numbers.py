@@ -39,6 +39,8 @@ def test_a_correlation_never_reads_as_more_than_it_is(value: float, text: str) -
         (0.5, "50.00 %"),
         (1 - 1e-9, ">99.99 %"),
         (1.0, "100.00 %"),
+        (12.5, "1250.00 %"),
+        (1.5e40, "1.5e+42 %"),
         (math.nan, "nan"),
         (None, ""),
     ],

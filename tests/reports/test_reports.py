@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -140,7 +141,7 @@ def test_on_a_narrow_terminal_nothing_is_lost(name: str, width: int) -> None:
 def test_a_table_that_does_not_fit_names_its_columns_in_each_row() -> None:
     table = Table("layers", ("layer", "parameters", "mean\nnorm"), (("conv1", "9,408", "0.5"), ("fc", "10", "")))
     lines = shown(replace(REPORTS["init"], sections=(table,)), 16).splitlines()
-    assert lines == ["layers", "conv1", "  parameters", "  9,408, mean", "  norm 0.5", "fc", "  parameters 10"]
+    assert lines == ["layers", "conv1", "  parameters", "  9,408,", "  mean norm 0.5", "fc", "  parameters 10"]
 
 
 def test_of_how_many_images_and_why_this_batch_size() -> None:
@@ -269,3 +270,54 @@ def test_a_run_shows_times_under_their_own_name_only() -> None:
     only = replace(results.RUN, methods=results.RUN.methods[:1])
     assert "" not in columns(only, timed=True)["after"]
     assert "took" not in columns(results.RUN, timed=False)["transfer"]
+
+
+def test_commands_in_markdown_can_be_copied_as_they_are() -> None:
+    lines = (
+        "first this:",
+        "  mascli init --model X \\",
+        "      --weights [a]*.st -o `b`",
+        "and then:",
+        "  mascli run",
+        "_x_",
+    )
+    document = to_markdown(replace(REPORTS["init"], sections=(Lines(lines, "what to do next"),)))
+    assert document == (
+        "# mascli init\n\n## What to do next\n\n- first this:\n\n"
+        "```console\nmascli init --model X \\\n    --weights [a]*.st -o `b`\n```\n\n"
+        "- and then:\n\n```console\nmascli run\n```\n\n- \\_x\\_\n"
+    )
+    fenced = to_markdown(replace(REPORTS["init"], sections=(Lines(("  mascli inspect ````x",)),)))
+    assert "\n`````console\nmascli inspect ````x\n`````\n" in fenced
+    assert "```python\nimport" in to_markdown(REPORTS["export"])
+
+
+@EACH
+@pytest.mark.parametrize("width", [30, 40, 50, 59])
+def test_a_narrow_terminal_cuts_no_name_and_no_heading(name: str, width: int) -> None:
+    for section in REPORTS[name].sections:
+        if isinstance(section, Table):
+            assert "…" not in shown(replace(REPORTS[name], sections=(section,)), width)
+
+
+@EACH
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_no_line_ends_between_a_number_and_its_unit(name: str, width: int) -> None:
+    lines = shown(REPORTS[name], width).splitlines()
+    torn = [
+        (one, two)
+        for one, two in pairwise(lines)
+        if re.search(r"\d$", one) and re.match(r" *(%(?!%)|points?(?!\w))", two)
+    ]
+    assert torn == []
+
+
+def test_headings_of_numbers_are_never_cut() -> None:
+    columns = ("task", "a long heading", "limit", "another heading")
+    table = Table(
+        "t", columns, (("birds" * 8, "1", "--min-accuracy 60" * 3, "2"),), frozenset({columns[1], columns[3]})
+    )
+    for width in range(60, 90):
+        whole = shown(replace(REPORTS["init"], sections=(table,)), width)
+        assert "a long heading" in whole and "another heading" in whole
+        assert all(cell_len(line) <= width for line in whole.splitlines())

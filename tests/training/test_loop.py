@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mascli.errors import NumericsError
@@ -299,6 +300,9 @@ def test_failed_learning_is_named() -> None:
     assert "features.relu" in line and "--lambda" not in line
     (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=50.0, searched=True)
     assert "--max-drop" in line and "--lambda" not in line
+    found = learning_problems(0.7, 2, (), held=0.9, lowest_accuracy=50.0, searched=True, plain_failed=True)
+    assert "--max-drop" not in found[0] and "more --epochs or another --lr" in found[0]
+    assert learning_problems(math.nan, 2, (), held=0.9, lowest_accuracy=None) == ()
 
 
 def test_images_known_by_heart_are_named() -> None:
@@ -306,6 +310,7 @@ def test_images_known_by_heart_are_named() -> None:
     assert "overfitting" in line and "BatchNorm" in line
     assert generalising_problem(0.3, 2, 50.0, (40.0, 60.0)) == ()
     assert generalising_problem(0.001, 2, 62.0, (52.0, 71.0)) == ()
+    assert generalising_problem(math.nan, 2, 50.0, (40.0, 60.0)) == ()
     assert generalising_problem(0.001, 2, 100.0, (34.2, 100.0)) == ()  # two images, both right
 
 
@@ -327,3 +332,47 @@ def test_a_layer_without_an_active_unit_is_found() -> None:
     with torch.no_grad():
         model.network.get_submodule("0").bias.fill_(-100)
     assert silent_layers(model, lambda: model(images, ("new",))) == ("1",)
+
+
+@pytest.mark.parametrize("phase", ["head", "main"])
+def test_the_loss_of_an_epoch_is_that_of_the_new_task_alone(phase: str) -> None:
+    """Nothing moves at a rate of 0, so that the loss can be worked out afterwards."""
+    model, images = network(), Images(("new", "old"))
+    recipe = replace(RECIPE, lr=0.0, head_lr=0.0, epochs=1, head_epochs=1)
+    own, mixed = [], []
+    for batch in Images(("new", "old")).epoch():
+        outputs = dict(zip(("new", "old"), model(batch.images, ("new", "old")), strict=True))
+        is_new = batch.owners == 0
+        own.append(F.cross_entropy(outputs["new"][is_new], batch.labels[is_new], reduction="sum").item())
+        mixed.append(tasks_loss(outputs, ("new", "old"), batch).item() * len(batch.labels))
+    learned = run(model, recipe, images=images)
+    (found,) = [epoch.loss for epoch in learned.epochs if epoch.phase == phase]
+    assert found == pytest.approx(sum(own) / 9, rel=0.02)  # noise differs a little from epoch to epoch
+    assert abs(sum(mixed) / 18 - found) > 0.1  # and the mixed loss is another
+
+
+def test_an_old_task_whose_loss_is_not_finite_is_noticed_too() -> None:
+    model = network()
+    with torch.no_grad():
+        next(model.head("old").parameters()).fill_(math.inf)
+    with pytest.raises(NumericsError, match="loss is not finite in main epoch 1"):
+        run(model, replace(RECIPE, head_epochs=0), images=Images(("new", "old")))
+
+
+def test_where_nothing_learns_the_model_is_validated_once_and_left_as_it_is() -> None:
+    model = network(norm=True)
+    model.use_head("again", of="old")
+    before = state(model)
+    asked: list[int] = []
+
+    def validate() -> Validation:
+        asked.append(1)
+        return Validation(60.0, 0.5)
+
+    recipe = replace(RECIPE, train_shared=False)
+    learned = run(model, recipe, validate=validate, images=Images(("again",)))
+    assert moved(model, before) == set() and len(asked) == 1
+    assert learned.best_epoch == 0 and learned.kept is not None and learned.kept.val_accuracy == 60.0
+    assert math.isnan(learned.kept.loss)
+    learned = run(model, replace(recipe, train_batchnorm=True), images=Images(("again",)))
+    assert [epoch.epoch for epoch in learned.epochs if epoch.phase == "main"] == [1, 2]

@@ -276,6 +276,7 @@ def test_a_baseline_that_is_no_ancestor_is_told(run: Run) -> None:
     for baseline, told in (("other.st", True), ("base.st", False), ("b.st", False)):
         code, out, err = run("evaluate", "b.st", "--baseline", baseline, "--data", "a=set", "--format", "json")
         assert code == 0, err
-        note = f"{baseline} is no ancestor of b.st: the difference is not forgetting"
+        note = f"{baseline} is no ancestor of b.st: the difference is not forgetting in a, "
+        note += "and counts as such in the average and in limits"
         assert (note in " ".join(err.split())) == told
         assert json.loads(out)["notes"] == ([f"--baseline {note}"] if told else [])

@@ -316,7 +316,7 @@ def test_plain_weights(tmp_path: Path) -> None:
 
 def test_files_without_parameters_have_no_change(tmp_path: Path) -> None:
     empty = plain_weights(tmp_path / "a", {})
-    assert "changed  0 of 0 values (none)" in text(change_report(checkpoints(empty, empty)), 80).plain
+    assert "changed  0 of 0 values (nothing is compared)" in text(change_report(checkpoints(empty, empty)), 80).plain
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:

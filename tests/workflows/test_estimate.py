@@ -110,3 +110,21 @@ def test_one_gradient_a_batch_is_a_way_like_others(place: Path, run: Run) -> Non
     code, out, err = run("estimate", "net.st", *words)
     assert code == 0, err
     assert "6 by one gradient a batch" in out and "batch 4)" in out
+
+
+def test_what_is_combined_keeps_the_reliability_of_each_part(place: Path, run: Run) -> None:
+    alone = [measured(run, "--data", folder)[0]["reliability"] for folder in ("photos", "many")]
+    assert run("estimate", "net.st", "--data", "photos", "-o", "first.omega", "--format", "json")[0] == 0
+    assert run("estimate", "net.st", "--data", "many", "-o", "second.omega")[0] == 0
+    assert run("estimate", "net.st", "--data", "many", "--previous", "first.omega", "-o", "both.omega")[0] == 0
+    for rule in ("sum", "max", "mean", "ema"):
+        assert run("merge", "first.omega", "second.omega", "--combine", rule, "-o", f"{rule}.omega")[0] == 0
+    for name in ("both", "sum", "max", "mean", "ema"):
+        told = json.loads(run("inspect", f"{name}.omega", "--format", "json")[1])["omega"]
+        assert [part["reliability"] for part in told["contributions"]] == alone
+        assert told["reliability"] is None
+    shown = run("inspect", "both.omega")[1]
+    assert "unknown of the whole; the lowest of its 2 parts is" in shown
+    for single in ("first", "second"):
+        told = json.loads(run("inspect", f"{single}.omega", "--format", "json")[1])["omega"]
+        assert "reliability" not in told["contributions"][0] and told["reliability"] in alone

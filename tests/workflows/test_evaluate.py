@@ -5,110 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import re
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-import torch
 from commands import Run
-from PIL import Image
+from line_checkpoints import LONG, SHORT, Place, make_place, row
 from scipy.stats import binomtest
 
-from mascli.config import EvaluateConfig, ModelOptions
+from mascli.config import EvaluateConfig
 from mascli.evaluation.paired import paired_interval
 from mascli.observer import Observer
-from mascli.records import Step, Task
 from mascli.workflows.evaluate import evaluate
-from mascli.workflows.loading import current_shared_sha256, save_checkpoint, start_checkpoint
-
-NET = """
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body, self.head = nn.Linear(1, 1), nn.Linear(1, 2)
-
-    def forward(self, x):
-        return self.head(self.body(x.mean((2, 3))))
-"""
-SHORT, LONG = ("nought", "one", "two"), tuple("abcdefgh")
-
-
-class Place:
-    """A folder with checkpoints and images, and the command in it."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.hashes: dict[str, str] = {}
-
-    def checkpoint(self, name: str, *, shift: float = 0.0, scale: float = 1.0, after: tuple[str, ...] = ()) -> None:
-        """A model that predicts the class number nearest to scale * (grey value / 10) + shift, in both tasks.
-
-        The outputs of its heads are 2cx - c², whose greatest is that of the c nearest to x. Lineage:
-        the checkpoints that `after` names.
-        """
-        options = ModelOptions(
-            model="python:line_nets:Net",
-            image_size=(4,),
-            channels=1,
-            mean=(0.0,),
-            std=(10 / 255,),
-            trust_model_code=True,
-        )
-        opened = start_checkpoint(options, None, torch.device("cpu"), Observer())
-        tensors = opened.model.network.body  # type: ignore[union-attr]
-        tensors.weight.data.fill_(scale)  # type: ignore[union-attr, operator]
-        tensors.bias.data.fill_(shift)  # type: ignore[union-attr, operator]
-        for task, classes in (("short", SHORT), ("long", LONG)):
-            head = opened.model.add_head(task, len(classes))
-            numbers = torch.arange(len(classes)).float()
-            head.weight.data = 2 * numbers[:, None]  # type: ignore[union-attr]
-            head.bias.data = -(numbers**2)  # type: ignore[union-attr]
-        tasks = (Task("short", SHORT), Task("long", LONG))
-        lineage = tuple(Step("init", self.hashes[earlier]) for earlier in after)
-        self.hashes[name] = current_shared_sha256(opened.model)
-        step = Step("train-task", self.hashes[name], "long")
-        save_checkpoint(Path(name), replace(opened, tasks=tasks, lineage=lineage), step, overwrite=True)
-
-    def images(self, folder: str, classes: dict[str, Sequence[float]]) -> None:
-        """Images of each class by their grey values / 10, the first ones first by name."""
-        for name, values in classes.items():
-            (Path(folder) / name).mkdir(parents=True, exist_ok=True)
-            for number, value in enumerate(values):
-                pixels = np.full((4, 4), round(10 * value), dtype=np.uint8)
-                Image.fromarray(pixels).save(Path(folder) / name / f"{number:03d}.png")
-
-    def evaluate(self, *words: str) -> tuple[int, str, str]:
-        return self.run("evaluate", *words, "--trust-model-code")
-
-    def json(self, *words: str) -> Any:
-        code, out, err = self.evaluate(*words, "--format", "json")
-        assert code in (0, 7), err
-        return json.loads(out)
 
 
 @pytest.fixture
 def place(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """before.st predicts the nearest number, after.st (its descendant) the nearest to 0.3 more."""
-    (tmp_path / "line_nets.py").write_text(NET)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    made = Place(run)
-    made.checkpoint("before.st")
-    made.checkpoint("after.st", shift=0.3, after=("before.st",))
-    # before: 3 + 2 of 6 right; after: 1.3 to 1 + 0.3 = 1.6 is lost, and 1.4 of class two is gained
-    made.images("data/short", {"nought": [0, 0.1, 0.2], "one": [1.3, 1.0], "two": [1.4]})
-    made.images("data/long", {"a": [0, 1], "c": [2, 2, 2.1, 6], "h": [7]})
-    return made
-
-
-def row(result: Any, task: str) -> Any:
-    return next(row for row in result["tasks"] if row["task"] == task)
+    return make_place(tmp_path, run, monkeypatch)
 
 
 def test_every_number_of_a_task_is_the_one_worked_out_by_hand(place: Place) -> None:
@@ -162,7 +76,37 @@ def test_a_baseline_that_is_no_ancestor_is_a_note(place: Place) -> None:
     code, _, err = place.evaluate(
         "before.st", "--data-root", "data", "--baseline", "after.st", "--max-forgetting", "50"
     )
-    assert code == 0 and "no ancestor of before.st: the difference is not forgetting" in " ".join(err.split()), err
+    assert code == 0, err
+    told = (
+        "no ancestor of before.st: the difference is not forgetting in short, long, and counts as such in the average"
+    )
+    assert told in " ".join(err.split())
+
+
+def test_each_row_says_which_baseline_it_is_compared_with(place: Place) -> None:
+    def table(*baselines: str) -> list[list[str]]:
+        words = [word for name in baselines for word in ("--baseline", name)]
+        code, out, err = place.evaluate("after.st", "--data-root", "data", *words)
+        assert code == 0, err
+        lines = out.split("forgetting since the baseline\n")[1].splitlines()
+        return [re.split(r" {2,}", line) for line in lines[:3]]
+
+    place.checkpoint("other.st", shift=0.1)
+    place.checkpoint("first.st", shift=0.2, tasks=("short",))
+    place.checkpoint("after.st", shift=0.3, after=("before.st", "first.st"))
+    assert "since" not in table("before.st")[0]
+    header, short, long = table("first.st", "before.st")
+    assert header[:2] == ["task", "since"]
+    assert (short[:2], long[:2]) == (["short", "first.st"], ["long", "before.st"])
+    header, short, long = table("first.st", "other.st")
+    assert (short[:2], long[:2]) == (["short", "first.st"], ["long", "other.st (no ancestor)"])
+    assert table("other.st")[1][1] == "other.st (no ancestor)"
+    words = ["--data-root", "data", "--baseline", "first.st", "--baseline", "other.st", "--baseline", "before.st"]
+    result = place.json("after.st", *words)
+    assert [found["baseline_is_ancestor"] for found in result["tasks"]] == [True, False]
+    first, second = result["notes"]
+    assert "other.st is no ancestor of after.st: the difference is not forgetting in long, and" in first
+    assert second == "--baseline before.st is left out: an earlier --baseline has its tasks"
 
 
 def test_classes_are_told_one_by_one(place: Place) -> None:

@@ -169,7 +169,7 @@ def test_what_follows_the_classifier_is_told_and_the_logits_can_be_read(run: Run
     with torch.inference_mode():
         (expected,) = opened("pets.st").model(batch, ("pets",))
     code, out, _ = run("export", "pets.st", "-o", "again.safetensors")
-    assert code == 0 and "its outputs are not the logits" in out
+    assert code == 0 and "are not the logits that mascli evaluates" in out
     reading = [
         line.strip() for line in out.splitlines() if line.strip().startswith(("logits =", "keep =", "model.get"))
     ]
@@ -245,7 +245,7 @@ def test_a_network_of_the_users_own_goes_with_the_number_of_classes_it_must_have
     code, _, err = run("export", "pets.st", "-o", "out.safetensors")
     assert code == 2 and "--trust-model-code" in err
     result = exported(run, "pets.st", "-o", "out.safetensors", "--trust-model-code")
-    assert result["python"][2] == "model = small().eval()  # of 4 classes"
+    assert result["python"][2] == "model = small().eval()  # has to be built with 4 classes"
     result["python"][2] = "model = small(outputs=4).eval()"
     with torch.inference_mode():
         expected = opened("pets.st").model(images(2, 12), ("pets",))[0]

@@ -308,3 +308,18 @@ def test_forgetting_in_words(lost: float, said: str) -> None:
     told = lead(StoredResult(("a",), (10,), (plain, method), ()))
     assert said in told[1] and said in told[2]
     assert told[2].endswith("; that is as much forgetting as by plain fine-tuning.")
+
+
+def test_passes_of_the_head_alone_are_no_main_passes(tmp_path: Path, run: Run) -> None:
+    folder = finished_run(tmp_path / "out", seeds=(0,))
+    for path in (folder / "steps").rglob("*.train-task.json"):
+        record = json.loads(path.read_text())
+        if "mas" in str(path):
+            record["found"]["epochs"].insert(0, {"phase": "head", "epoch": 1, "loss": 7.5})
+        path.write_text(json.dumps(record))
+    table = page(run, folder, tmp_path / "page.html").table("dogs: training loss")
+    assert [text for text, _ in column(table, "pass")] == ["h1", "1", "2", "3"]
+    finetune, mas = (next(name for name in table.head if name.startswith(start)) for start in ("finetune", "mas"))
+    assert [text for text, _ in column(table, finetune)] == ["", "1", "0.5", "0.3333"]
+    assert [text for text, _ in column(table, mas)] == ["7.5", "1", "0.5", "0.3333"]
+    assert "Passes h1, h2, ... come first, and teach the new head alone." in (tmp_path / "page.html").read_text()

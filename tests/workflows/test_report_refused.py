@@ -157,3 +157,17 @@ def test_what_is_left_of_other_methods_does_not_matter(folder: Path, tmp_path: P
     code, _, err = run("report", tmp_path / "out", "--html", tmp_path / "x.html")
     assert (code, err) == (0, "")
     assert "gone/" not in (tmp_path / "x.html").read_text()
+
+
+def test_a_demo_that_was_stopped_is_said_to_go_on_and_one_of_an_earlier_version_is_not(
+    tmp_path: Path, run: Run
+) -> None:
+    folder = finished_run(tmp_path / "out", demo=True, seeds=(0,))
+    (folder / "result.json").unlink()
+    code, _, err = run("report", folder, "--html", tmp_path / "page.html")
+    assert code == 3 and "the same mascli demo goes on" in err
+    shutil.rmtree(folder / "steps")
+    code, _, err = run("report", folder, "--html", tmp_path / "page.html")
+    assert code == 3 and "mascli demo with the same -o and --overwrite makes it anew" in err
+    code, _, err = run("demo", "-o", folder)
+    assert code == 2 and "holds an earlier demo" in err

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mascli.errors import CheckpointError, NumericsError, UnstableError
+from mascli.errors import CheckpointError, NumericsError, UnstableError, UsageError
 from mascli.observer import Observer
 from mascli.training.history import Learned, epoch_facts, epoch_of
 from mascli.training.lambda_search import (
@@ -43,14 +43,20 @@ def search_lambda(
 
     Raises:
         NumericsError: plain fine-tuning diverges.
-        UsageError: the importance is zero everywhere.
+        UsageError: the importance is zero everywhere, or no class has an image to spare for validation.
     """
+    if not training.validation_images:
+        raise UsageError(
+            "--lambda auto measures accuracy on validation images, and no class has enough images to hold one back: "
+            "give --val FOLDER, or a number as --lambda"
+        )
     resolution = describe_resolution(training.validation_images)
     if resolution is not None:
         observer.note(resolution)
     trials = _trials_of(progress)
+    trains_head = training.config.head_of is None
     for trial in trials:
-        observer.note(f"{_described(trial)} (before)")
+        observer.note(f"{_described(trial, trains_head)} (before)")
     if training.recipe.optimizer == "sgd" and "range" not in progress.search:
         progress.search["range"] = _range_for_sgd(training)
     while True:
@@ -60,7 +66,7 @@ def search_lambda(
             break
         trained, trial = _tried(training, progress, strength)
         trials.append(trial)
-        observer.note(_described(trial))
+        observer.note(_described(trial, trains_head))
         if trained is not None and "range" not in progress.search:
             progress.search["range"] = _range_for_adamw(training, trained)
         if trained is not None and chosen_trial(trials, max_drop).strength == strength:
@@ -132,8 +138,9 @@ def _trials_of(progress: TrainingProgress) -> list[Trial]:
     return [trial for trial in found if trial is not None]
 
 
-def _described(trial: Trial) -> str:
-    what = {0: "fine-tuning, lambda 0", math.inf: "head alone, lambda inf"}.get(trial.strength)
+def _described(trial: Trial, trains_head: bool) -> str:
+    infinite = "head alone" if trains_head else "nothing shared trained"
+    what = {0: "fine-tuning, lambda 0", math.inf: f"{infinite}, lambda inf"}.get(trial.strength)
     what = what or f"lambda {trial.strength:g}"
     if trial.drift is None:
         return (

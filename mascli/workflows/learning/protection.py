@@ -14,6 +14,7 @@ from mascli.config import UNIFORM, TrainTaskConfig, rehearsal_folders
 from mascli.errors import CheckpointError, listed
 from mascli.files.binding import uncovered_tasks
 from mascli.files.tensor_file import file_sha256
+from mascli.importance.combine_checks import check_counted_once
 from mascli.observer import Observer
 from mascli.records import OmegaRecord
 from mascli.training.drift import Drift, predicted_drift
@@ -98,8 +99,9 @@ def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> P
         uncovered = opened.task_names if config.lambda_ == 0 else ()
         return Protection(config.penalty, ones, chosen_anchors(config, [ones], start), start, None, (), uncovered, None)
     found = [read_bound_omega(path, opened, named) for path in config.omega]
+    check_counted_once([(omega.where, omega.record) for omega in found])
     for omega in found:
-        _tell(omega, opened, observer)
+        _tell(omega, opened, observer, trained=config.lambda_ != math.inf)
     values = [{name: value.to(named[name].device) for name, value in omega.values.items()} for omega in found]
     total = _sum(values)
     _check_head(config, opened, total, observer)
@@ -116,9 +118,9 @@ def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> P
     )
 
 
-def _tell(omega: BoundOmega, opened: Opened, observer: Observer) -> None:
+def _tell(omega: BoundOmega, opened: Opened, observer: Observer, *, trained: bool) -> None:
     lacking = [name for name in omega.lacking if name in opened.model.network_parameters()]  # heads: see below
-    if lacking:
+    if lacking and trained:
         observer.note(f"{omega.where} says nothing about {listed(lacking)}: free to change")
     if any(part.preprocessing != opened.preprocessing for part in omega.record.contributions):
         observer.note(f"{omega.where} was measured with another preprocessing than this checkpoint's")

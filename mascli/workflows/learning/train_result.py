@@ -47,6 +47,7 @@ def result_of(
         epochs=tuple(
             EpochRow(e.phase, e.epoch, e.loss, e.val_accuracy, e.validation.loss if e.validation else None)
             for e in learned.epochs
+            if e.epoch
         ),
         best_epoch=learned.best_epoch,
         val_accuracy=kept.val_accuracy if kept else None,
@@ -57,8 +58,8 @@ def result_of(
         slowed=shares.slowed if shares else None,
         held=shares.held if shares else None,
         uncovered_tasks=new.task_names[:-1] if lost else held.uncovered,
-        unprotected_parameters=held.unprotected,
-        warnings=(*_warnings(config, new, data, trained, lost), *warnings),
+        unprotected_parameters=() if trained.strength == math.inf else held.unprotected,
+        warnings=(*_warnings(config, new, data, trained, trials), *warnings),
         seconds=seconds,
         drift=_drift(trained.drift),
         lambda_search=_search(trials, trained, config) if trials else None,
@@ -111,24 +112,42 @@ def _interval(kept: Epoch | None, images: int) -> tuple[float, float] | None:
 
 
 def _warnings(
-    config: TrainTaskConfig, new: Opened, data: LearningData, trained: Trained, lost: bool
+    config: TrainTaskConfig, new: Opened, data: LearningData, trained: Trained, trials: tuple[Trial, ...]
 ) -> tuple[str, ...]:
     """What went wrong while learning, one line each."""
     model, kept = new.model, trained.learned.kept
+    if kept is not None and kept.epoch == 0:
+        return (
+            f"nothing was trained: --head-of uses the head of {config.head_of}, and lambda inf holds all that is "
+            "shared, that head too",
+        )
     silent = silent_layers(model, lambda: [model(images, (config.task,)) for images in data.some_training_images()])
     interval = _interval(kept, len(data.validating))
     held = trained.shares.held if trained.shares else 0.0
     lowest = interval[0] if interval else None
-    loss = kept.loss if kept else None
-    classes = len(data.classes)
-    found = learning_problems(loss, classes, silent, held=held, lowest_accuracy=lowest, searched=wants_search(config))
+    found = learning_problems(
+        kept.loss if kept else None,
+        len(data.classes),
+        silent,
+        held=held,
+        lowest_accuracy=lowest,
+        searched=wants_search(config),
+        plain_failed=_plain_failed(trials, data),
+    )
     if kept is not None and kept.val_accuracy is not None and interval is not None:
-        found += generalising_problem(kept.loss, classes, kept.val_accuracy, interval)
+        found += generalising_problem(kept.loss, len(data.classes), kept.val_accuracy, interval)
     if trained.strength != math.inf:
         found += head_problem(trained.learned, len(data.validating))
-    if lost and len(new.tasks) > 1:
+    if trials and trained.strength == 0 and len(new.tasks) > 1:
         found += (
             f"no lambda above 0 that was tried costs at most {config.max_drop:g} points, so nothing is protected; "
             "allow a larger --max-drop, or give a --lambda",
         )
     return found
+
+
+def _plain_failed(trials: tuple[Trial, ...], data: LearningData) -> bool:
+    """Whether a search has seen that plain fine-tuning is no better than guessing."""
+    images = len(data.validating)
+    found = [wilson_interval(round(t.accuracy * images / 100), images)[0] for t in trials if t.strength == 0]
+    return any(lowest <= 100 / len(data.classes) for lowest in found)

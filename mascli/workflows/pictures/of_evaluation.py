@@ -31,9 +31,18 @@ def picture_of_evaluation(result: EvaluateResult, moves: Sequence[FeatureMove]) 
     """The drift of the features where there are `moves`, else accuracies, and which classes are taken for which."""
     name = printable(Path(result.checkpoint).name)
     if moves:
-        return drift_picture(f"features of the same images: baseline (before) and {name} (after)", moves)
+        return drift_picture(
+            f"features of the same images: {_before(result, moves)} (before) and {name} (after)", moves
+        )
     tasks = [TaskAccuracy(row.task, row.accuracy, row.low, row.high, row.baseline_accuracy) for row in result.tasks]
     return accuracy_picture(f"accuracy of {name}", tasks, [confusion_of(row) for row in result.tasks if row.confusion])
+
+
+def _before(result: EvaluateResult, moves: Sequence[FeatureMove]) -> str:
+    """The file that the features moved from; of several, what they are."""
+    moved = {move.task for move in moves}
+    files = {printable(Path(row.baseline).name) for row in result.tasks if row.task in moved and row.baseline}
+    return files.pop() if len(files) == 1 else "baselines"
 
 
 def feature_move(

@@ -48,10 +48,10 @@ def _of_two_omegas(result: OmegaPairResult) -> Picture:
     overall = result.comparison.overall
     tops = (("1 %", overall.top_1), ("5 %", overall.top_5), ("10 %", overall.top_10))
     facts = (
-        ("Pearson", correlation_text(overall.pearson)),
-        ("Spearman", correlation_text(overall.spearman)),
+        ("Pearson", correlation_text(overall.pearson, "undefined")),
+        ("Spearman", correlation_text(overall.spearman, "undefined")),
         ("parameters", count(overall.compared)),
-        ("overlap of the", ", ".join(f"top {top}: {share(part) or 'none'}" for top, part in tops)),
+        ("overlap of the", ", ".join(f"top {top}: {share(part) or 'undefined'}" for top, part in tops)),
     )
     return scatter_picture(f"importance in {first} and {second}", (first, second), result.comparison.scatter, facts)
 

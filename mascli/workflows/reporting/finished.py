@@ -68,6 +68,7 @@ class Finished:
         """One method with one strength under one seed."""
         place = "" if self.kind == "demo" else f"seed-{seed}/"
         several = sum(other.name == method.name for other in self.result.methods) > 1
+        several |= any(f"/{method.name}/lambda-" in name for name in self.result.failed)
         strength: Any = method.lambda_
         own = f"{place}{method.name}/" + (f"lambda-{strength_text(strength)}/" if several else "")
         first, *others = self.result.tasks
@@ -88,7 +89,8 @@ def read_finished(folder: Path) -> Finished:
             "was given to them with -o"
         )
     if not (folder / "result.json").is_file():
-        raise DataError(f"{printable(folder)} has no result.json yet: {_go_on(kind)}")
+        told = _go_on(kind, recorded=(folder / "steps").is_dir())
+        raise DataError(f"{printable(folder)} has no result.json yet: {told}")
     result = read_result(folder / "result.json")
     records = _records(folder)
     text = _sequence_text(folder / "sequence.yaml") if kind == "run" else None
@@ -103,7 +105,10 @@ def read_finished(folder: Path) -> Finished:
     return finished
 
 
-def _go_on(kind: str) -> str:
+def _go_on(kind: str, *, recorded: bool = False) -> str:
+    """What to do; a demo that has recorded its steps, and has no result yet, goes on as a run does."""
+    if kind == "demo" and recorded:
+        return "the same mascli demo goes on; make the page when it is done"
     if kind == "demo":
         return "mascli demo with the same -o and --overwrite makes it anew"
     return "the same mascli run goes on; make the page when it is done"
@@ -155,7 +160,8 @@ def _is_of(result: StoredResult, path: Path) -> bool:
     tasks = tuple(task.name for task in sequence.tasks)
     seeds = sequence.seeds or result.seeds
     listed = {(method.name, method.lambda_) for method in result.methods}
-    return (tasks or result.tasks) == result.tasks and seeds == result.seeds and _asked(sequence) == listed
+    methods = _asked(sequence) >= listed if result.failed else _asked(sequence) == listed
+    return (tasks or result.tasks) == result.tasks and seeds == result.seeds and methods
 
 
 def _asked(sequence: TaskSequence) -> set[tuple[str, Any]]:

@@ -93,6 +93,8 @@ def _curves(finished: Finished, trainings: list[_Training]) -> list[Block]:
     seeds, seed = finished.result.seeds, finished.result.seeds[0]
     told = f"Each pass over the images is one point{f', under seed {seed}' if len(seeds) > 1 else ''}."
     validated = any(epoch.val_accuracy is not None for training in trainings for epoch in training.epochs)
+    if any(epoch.phase == "head" for training in trainings for epoch in training.epochs):
+        told += " Passes h1, h2, ... come first, and teach the new head alone."
     charts = []
     for task in finished.result.tasks:
         own = [training for training in trainings if training.task == task and training.epochs]
@@ -108,14 +110,23 @@ def _validation(epoch: EpochRow) -> Cell | None:
 
 
 def _chart(title: str, unit: str, trainings: list[_Training], point: Any) -> LineChart:
-    longest = max(len(training.epochs) for training in trainings)
+    places = _places(trainings)
     lines = []
     for training in trainings:
-        points = [point(epoch) for epoch in training.epochs]
-        lines.append(Series(training.label, (*points, *[None] * (longest - len(points))), training.style))
+        points = {(epoch.phase, epoch.epoch): point(epoch) for epoch in training.epochs}
+        lines.append(Series(training.label, tuple(points.get(place) for place in places), training.style))
     ends = ", ".join(f"{line.name} {[p for p in line.points if p][-1].text}" for line in lines if any(line.points))
-    told = f"{title} after each of up to {longest} passes over the images. At the end: {ends or 'nothing measured'}."
-    return LineChart(title, told, tuple(map(str, range(1, longest + 1))), tuple(lines), unit, "pass")
+    told = (
+        f"{title} after each of up to {len(places)} passes over the images. At the end: {ends or 'nothing measured'}."
+    )
+    names = tuple(str(number) if phase == "main" else f"h{number}" for phase, number in places)
+    return LineChart(title, told, names, tuple(lines), unit, "pass")
+
+
+def _places(trainings: list[_Training]) -> list[tuple[str, int]]:
+    """Every pass that one of the trainings has made, those of the head alone first."""
+    found = {(epoch.phase, epoch.epoch) for training in trainings for epoch in training.epochs}
+    return sorted(found, key=lambda place: (place[0] != "head", *place))
 
 
 def _number(value: Any, form: Any) -> Cell:

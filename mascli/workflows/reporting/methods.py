@@ -88,6 +88,9 @@ def methods_section(result: StoredResult) -> Section:
     if result.warnings:
         blocks.append(Prose(("What the trainings warned of:",)))
         blocks.append(Items(result.warnings))
+    if result.failed:
+        blocks.append(Prose(("Left out, since a training diverged:",)))
+        blocks.append(Items(result.failed))
     return Section("methods", "Methods", tuple(blocks))
 
 

@@ -29,12 +29,16 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class StoredResult:
-    """What came out of a sequence: the tasks in order, the test images of each, the methods, and what went wrong."""
+    """What came out of a sequence: the tasks in order, the test images of each, the methods, and what went wrong.
+
+    `failed` are trainings that diverged, by the names of their steps; their methods are not among `methods`.
+    """
 
     tasks: tuple[str, ...]
     images: tuple[int, ...]
     methods: tuple[MethodRun, ...]
     warnings: tuple[str, ...]
+    failed: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -83,6 +87,7 @@ def read_result(path: Path) -> StoredResult:
         images=convert(tuple[int, ...], table.get("images"), "images", problems),
         methods=tuple(_method(entry, f"methods[{at}]", problems) for at, entry in enumerate(methods)),
         warnings=convert(tuple[str, ...], table.get("warnings", []), "warnings", problems),
+        failed=convert(tuple[str, ...], table.get("failed", []), "failed", problems),
     )
     problems = problems or _contradictions(result)
     if problems:

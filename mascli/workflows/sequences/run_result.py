@@ -136,7 +136,7 @@ def _marked(name: str, methods: Sequence[MethodRun]) -> Iterator[MethodRun]:
     """
     own = [method for method in methods if method.name == name]
     if len(own) == 1:
-        return iter(own)
+        return (replace(method, chosen="only") for method in own)  # the others of a list may have diverged
     by, reason = "validation_accuracy", "validation"
     if any(method.figures[by] is None for method in own):
         by, reason = "average_accuracy", "hindsight"
