@@ -43,7 +43,10 @@ class Unfinished:
         """
         if not self.path.exists():
             return None
-        header, stored = read_partial(self.path)
+        try:
+            header, stored = read_partial(self.path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; remove it to start anew") from error
         for name, value in self._settings.items():
             if canonical_json(stored.get("settings", {}).get(name)) != canonical_json(value):
                 raise UsageError(

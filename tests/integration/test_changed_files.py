@@ -193,7 +193,7 @@ def test_no_output_replaces_an_input_or_another_output(command: str, place: Path
 def test_protection_that_lambda_switches_off_is_no_protection(place: Path, run: Run) -> None:
     learn = "train-task flowers.st --task t --data data/birds/train --omega flowers.omega --epochs 1 -o t.st".split()
     code, _, err = run(*learn, "--lambda", "0", "--require-protection")
-    assert code == 4 and "nothing protects task flowers: --lambda is 0" in err
+    assert code == 4 and "nothing protects task flowers: --lambda is 0; give a --lambda above 0" in err
     code, _, err = run(*learn, "--lambda", "1e-30")
     assert code == 0 and "too weak to hold anything" in err
 

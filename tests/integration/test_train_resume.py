@@ -223,3 +223,6 @@ def test_a_changed_number_is_noticed(
         partial_path(out).write_bytes(changed)
         code, _, errors = run(*command, "--resume")
         assert code == 4 and "damaged" in errors and "Traceback" not in errors and not out.exists()
+    partial_path(out).write_bytes(b"something else")
+    code, _, errors = run(*command, "--resume")
+    assert code == 4 and errors.rstrip().endswith("remove it to start anew")

@@ -174,6 +174,7 @@ def _uncovered(
     why = "--lambda is 0" if config.lambda_ == 0 else why
     line = f"nothing protects {'task' if one else 'tasks'} {', '.join(names)}: {why}"
     if config.require_protection:
-        raise CheckpointError(f"{line}; measure them with mascli estimate --task")
+        way = "give a --lambda above 0" if config.lambda_ == 0 else "measure them with mascli estimate --task"
+        raise CheckpointError(f"{line}; {way}")
     observer.note(line)
     return names
