@@ -52,7 +52,7 @@ def demo_report(result: DemoResult) -> Report:
         for name, method in result.methods.items()
     ]
     sections.append(_summary(result.methods))
-    sections.append(Chart("importance with which the last task was learned, logarithmic scale", result.histogram))
+    sections.append(Chart("importance with which the last task was learned, on logarithmic scales", result.histogram))
     sections.append(
         Facts(
             (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mascli.config import DemoConfig, EvaluateConfig, InspectConfig
+from mascli.config import DemoConfig, EvaluateConfig, InspectConfig, ReportConfig
 from mascli.config.command_line import command_line
 from mascli.config.sequence import MethodEntry, TaskEntry, TaskSequence
 from mascli.data.samples.digits import write_digit_tasks
@@ -87,6 +87,7 @@ def _demo(config: DemoConfig, folder: Path, observer: Observer, started: float) 
             command_line(
                 EvaluateConfig(checkpoint=folder / "mas" / f"{result.tasks[-1]}.safetensors", data_root=folder / "data")
             ),
+            command_line(ReportConfig(folder=folder, html=Path(f"{folder.name}.html"))),
             "mascli init --model torchvision:resnet18 --weights YOUR.pth -o base.safetensors",
         ),
     )
