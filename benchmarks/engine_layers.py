@@ -14,11 +14,11 @@ from engine_models import Subject
 from engine_peers import estimated, opened_estimator
 from torch import Tensor
 
+from mascli.importance.layer_names import layer_of
 from mascli.importance.layout import Layout
 from mascli.importance.plan import Plan
 from mascli.importance.reduction import Pointwise
 from mascli.importance.rules import Rule, Seen, Visit
-from mascli.importance.statistics import layer_of
 
 T = TypeVar("T")
 

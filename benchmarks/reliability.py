@@ -34,10 +34,10 @@ from mascli.data.folders import list_images
 from mascli.data.loader import ImageReader, normalize
 from mascli.data.order import seeded_order
 from mascli.importance.images import Images
+from mascli.importance.layer_names import layer_of
 from mascli.importance.objective import Measure
 from mascli.importance.passes import batch_sums
 from mascli.importance.reliability import FEWEST_IMAGES, Halves, spearman
-from mascli.importance.statistics import layer_of
 from mascli.importance.trial import tried_plan
 from mascli.models.heads import MultiHeadModel, evaluating
 from mascli.observer import Observer

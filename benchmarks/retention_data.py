@@ -97,6 +97,14 @@ GRIDS = {
     "l2": decades(-3, 3),
     "lwf": decades(-3, 3),
 }
+PERMUTED = Subject(
+    name="permuted-digits",
+    title="permuted digits: ten tasks of ten digits, each with its own order of pixels, perceptron 512-512",
+    model=ModelOptions(model="mascli:mlp", model_arg=("hidden=512-512",), image_size=(8,), channels=1),
+    training=Training(epochs=30, lr=0.05, batch_size=32),
+    grids=GRIDS,
+    ours={},
+)
 SUBJECTS = (
     Subject(
         name="split-digits",
@@ -106,21 +114,11 @@ SUBJECTS = (
         grids=GRIDS,
         ours={},
     ),
-    Subject(
-        name="permuted-digits",
-        title="permuted digits: ten tasks of ten digits, each with its own order of pixels, perceptron 512-512",
-        model=ModelOptions(model="mascli:mlp", model_arg=("hidden=512-512",), image_size=(8,), channels=1),
-        training=Training(epochs=30, lr=0.05, batch_size=32),
-        grids=GRIDS,
-        ours={},
-    ),
-    Subject(
+    PERMUTED,
+    replace(
+        PERMUTED,
         name="permuted-digits-one-head",
         title="permuted digits: the same, all ten tasks with one head",
-        model=ModelOptions(model="mascli:mlp", model_arg=("hidden=512-512",), image_size=(8,), channels=1),
-        training=Training(epochs=30, lr=0.05, batch_size=32),
-        grids=GRIDS,
-        ours={},
         heads="one",
     ),
     Subject(

@@ -26,7 +26,7 @@ from mascli.reports.evaluate import EvaluateResult, Gate, TaskRow
 from mascli.reports.evaluate_classes import ClassRow, ConfusedPair
 from mascli.reports.export_task import ExportResult
 from mascli.reports.init import InitResult
-from mascli.reports.inspect_file import InspectResult, LayerShapes
+from mascli.reports.inspect_result import InspectResult, LayerShapes
 from mascli.reports.merge import MergeResult
 from mascli.reports.run import Figure, MethodRun, PlannedSteps, RunResult, SeedResult, StepRow
 from mascli.reports.train_task import DriftFacts, DriftRow, EpochRow, SearchFacts, TrainResult, TrialRow

@@ -21,6 +21,7 @@ from mascli.config import (
     RunConfig,
     TrainTaskConfig,
 )
+from mascli.config.checks import POSITIONALS
 from mascli.typed import key_of
 
 COMMANDS: dict[type[Common], str] = {
@@ -36,20 +37,19 @@ COMMANDS: dict[type[Common], str] = {
     ReportConfig: "report",
     DemoConfig: "demo",
 }
-POSITIONAL = ("checkpoint", "checkpoints", "file", "other", "folder", "omegas", "sequence")
 
 
 def command_line(config: Common) -> str:
     """The shortest `mascli` command that has this configuration, quoted for a shell."""
     fields = [field for field in dataclasses.fields(config) if getattr(config, field.name) != field.default]
-    fields.sort(key=lambda field: (field.name not in POSITIONAL, field.name == "out"))
+    fields.sort(key=lambda field: (field.name not in POSITIONALS, field.name == "out"))
     words = [word for field in fields for word in _words(field.name, getattr(config, field.name))]
     return shlex.join(["mascli", COMMANDS[type(config)], *words])
 
 
 def _words(name: str, value: Any) -> Iterator[str]:
     flag = "-o" if name == "out" else "--" + key_of(name).replace("_", "-")
-    if name in POSITIONAL:
+    if name in POSITIONALS:
         yield from (str(item) for item in (value if isinstance(value, tuple) else (value,)))
     elif value is True:
         yield flag

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mascli.files.tensor_file import Header, read_array
 from mascli.importance.density import Density, DensityGrid
+from mascli.importance.layer_names import layer_of, natural_order
 from mascli.importance.pair_sums import PairSums, pair_sums
 from mascli.importance.rank_agreement import BLOCK, Pairs, RankAgreement, pack, rank_agreement
-from mascli.importance.statistics import layer_of, natural_order
 
 Float32 = NDArray[np.float32]
 Advance = Callable[[int], None]

@@ -29,9 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mascli.errors import CheckpointError
-from mascli.importance.statistics import layer_of, natural_order
-from mascli.records import FEWEST_IMAGES as FEWEST_IMAGES
-from mascli.records import Reliability
+from mascli.importance.layer_names import layer_of, natural_order
+from mascli.records import FEWEST_IMAGES, Reliability
 
 Float64 = NDArray[np.float64]
 

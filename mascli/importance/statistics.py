@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from mascli.files.blocks import float_blocks
 from mascli.files.header import Header
 from mascli.importance.layer_names import by_layer
-from mascli.importance.layer_names import layer_of as layer_of
-from mascli.importance.layer_names import natural_order as natural_order
 from mascli.importance.tally import Counts, Float32, Sweep, Tally, found, found_in, positive_range
 from mascli.records import Statistics
 

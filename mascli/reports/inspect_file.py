@@ -6,8 +6,7 @@ from typing import Any
 
 from mascli.reports.inspect_checkpoint import checkpoint_sections, shape_text, tensors_sections
 from mascli.reports.inspect_omega import omega_sections
-from mascli.reports.inspect_result import InspectResult as InspectResult
-from mascli.reports.inspect_result import LayerShapes as LayerShapes
+from mascli.reports.inspect_result import InspectResult
 from mascli.reports.numbers import count, size
 from mascli.reports.report import Check, Facts, Report, plain
 

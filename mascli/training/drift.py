@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mascli.importance.statistics import layer_of
+from mascli.importance.layer_names import layer_of
 
 # Numbers turned into float64 at a time, so that they stay in a processor's cache.
 PIECE = 1 << 18

@@ -12,8 +12,9 @@ from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import Header, read_header
 from mascli.models.spec import check_model_spec
 from mascli.records import CheckpointRecord
+from mascli.workflows.checked_paths import check_paths
 from mascli.workflows.estimating.settled import settled_preprocessing
-from mascli.workflows.preflight import check_paths, omega_shapes
+from mascli.workflows.preflight import omega_shapes
 
 
 def check_average(config: AverageConfig) -> None:

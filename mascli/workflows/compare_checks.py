@@ -13,10 +13,11 @@ from mascli.files.binding import check_binding, head_shapes, own_shapes, shared_
 from mascli.files.partial_file import KEY
 from mascli.files.records_json import checkpoint_record, file_kind, omega_record
 from mascli.files.tensor_file import Header, read_header
+from mascli.importance.layer_names import layer_of, natural_order
 from mascli.importance.rank_agreement import MOST
-from mascli.importance.statistics import layer_of, natural_order
 from mascli.records import CheckpointRecord, OmegaRecord
-from mascli.workflows.preflight import check_paths, omega_shapes
+from mascli.workflows.checked_paths import check_paths
+from mascli.workflows.preflight import omega_shapes
 
 _KINDS = {"checkpoint": "a checkpoint", "omega": "an omega", "tensors": "plain weights"}
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm, as PyTorch names them

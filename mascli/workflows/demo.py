@@ -13,7 +13,7 @@ from mascli.config.command_line import command_line
 from mascli.config.sequence import MethodEntry, TaskEntry, TaskSequence
 from mascli.data.samples.digits import write_digit_tasks
 from mascli.errors import NumericsError
-from mascli.files.atomic import remove_abandoned, write_text
+from mascli.files.atomic import write_text
 from mascli.files.tensor_file import read_header
 from mascli.importance.statistics import file_histogram
 from mascli.observer import Observer
@@ -96,8 +96,6 @@ def _demo(config: DemoConfig, folder: Path, observer: Observer, started: float) 
 def _prepare(folder: Path, *, overwrite: bool) -> None:
     """Mark the demo's folder as such, and remove what an earlier demo has learned if that is asked for."""
     (folder / DEMO_MARK).write_text("made by mascli demo; --overwrite replaces the files of an earlier one\n")
-    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        remove_abandoned(place)
     if overwrite:
         forget_all(folder)
         (folder / DEMO_RESULT).unlink(missing_ok=True)

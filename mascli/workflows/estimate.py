@@ -30,12 +30,11 @@ from mascli.importance.combine import Part, combination
 from mascli.importance.combine_values import CombinedValues, Operand
 from mascli.importance.engine import Estimate, Estimator
 from mascli.importance.precision import working_precision
-from mascli.importance.reliability import FEWEST_IMAGES
 from mascli.importance.rules.cost import autotuned
 from mascli.importance.statistics import layer_summaries, statistics
 from mascli.importance.verify import Verified, verify
 from mascli.observer import Observer
-from mascli.records import Contribution, OmegaRecord
+from mascli.records import FEWEST_IMAGES, Contribution, OmegaRecord
 from mascli.reports.estimate import EstimateResult, LayerRow, VerifiedFacts
 from mascli.reports.numbers import correlation, plural
 from mascli.workflows.bound_omega import BoundOmega, read_bound_omega

@@ -30,9 +30,7 @@ from mascli.files.tensor_file import Header, read_header
 from mascli.models.spec import check_model_spec, parse_model_spec
 from mascli.records import CheckpointRecord, task_name_problem
 from mascli.workflows.accuracy_limits import check_limits
-from mascli.workflows.checked_paths import check_paths as check_paths
-from mascli.workflows.checked_paths import replaces as replaces
-from mascli.workflows.checked_paths import report_problems
+from mascli.workflows.checked_paths import check_paths, report_problems
 from mascli.workflows.chosen_folders import classes_to_learn, data_arguments, evaluation_folders, training_folder
 from mascli.workflows.estimating.given_labels import check_classes, labels_by_folder
 from mascli.workflows.estimating.settled import check_task, settled_preprocessing, task_names

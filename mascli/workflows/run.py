@@ -25,7 +25,7 @@ from mascli.data.chosen_classes import link_classes
 from mascli.data.kept_images import keeping_images
 from mascli.data.samples.digits import write_digit_tasks
 from mascli.errors import NumericsError, UnstableError
-from mascli.files.atomic import remove_abandoned, write_text
+from mascli.files.atomic import write_text
 from mascli.observer import Observer
 from mascli.reports.evaluate import EvaluateResult
 from mascli.reports.export import to_csv, to_json
@@ -69,8 +69,6 @@ def run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunRes
 
 def _run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunResult:
     folder = prepared_folder(config, sequence)
-    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        remove_abandoned(place)
     plan = plan_of(config, sequence)
     steps = Steps(folder / "steps", Content())
     check_unchanged(steps, plan.steps)

@@ -16,6 +16,7 @@ from mascli.observer import Observer
 from mascli.records import Step, Task
 from mascli.reports.train_task import TrainResult
 from mascli.training.lambda_search import Trial
+from mascli.workflows.checked_paths import replaces
 from mascli.workflows.learning.collected import write_collected
 from mascli.workflows.learning.lambda_trials import search_lambda
 from mascli.workflows.learning.progress import TrainingProgress
@@ -32,7 +33,6 @@ from mascli.workflows.loading import (
     save_checkpoint,
     separate_batchnorm,
 )
-from mascli.workflows.preflight import replaces
 from mascli.workflows.stopping import asked_to_stop, telling_what_is_kept
 from mascli.workflows.unfinished import Unfinished
 

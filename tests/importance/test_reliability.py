@@ -17,14 +17,13 @@ from torch import Tensor
 
 from mascli.errors import CheckpointError
 from mascli.importance.reliability import (
-    FEWEST_IMAGES,
     SAMPLES_PER_LAYER,
     Halves,
     average_ranks,
     enough,
     spearman,
 )
-from mascli.records import Reliability
+from mascli.records import FEWEST_IMAGES, Reliability
 
 Sums = dict[str, Tensor]
 SHAPES = {"conv.weight": torch.zeros(40, 30, 3, 3), "conv.bias": torch.zeros(40), "fc.weight": torch.zeros(20, 40)}

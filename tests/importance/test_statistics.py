@@ -15,15 +15,14 @@ from hypothesis.extra import numpy as arrays
 
 from mascli.files.tensor_file import read_header
 from mascli.importance import statistics as module
+from mascli.importance.layer_names import layer_of, natural_order
 from mascli.importance.statistics import (
     Histogram,
     OmegaSummary,
     file_histogram,
     file_summary,
-    layer_of,
     layer_summaries,
     log_histogram,
-    natural_order,
     statistics,
     swept_statistics,
 )

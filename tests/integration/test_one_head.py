@@ -7,22 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import yaml
 from commands import Run, in_a_process, overridden
-from PIL import Image
+from permuted_digits import HEAD, opened, write_permuted_digits
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mascli.config import ImageOptions
-from mascli.data.samples.digits import write_digit_tasks
-from mascli.observer import Observer
 from mascli.workflows.learning.progress import TrainingProgress
-from mascli.workflows.loading import Opened, open_checkpoint
 
-HEAD = {"mascli.head.a.weight", "mascli.head.a.bias"}
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LEARN = "--epochs 8 --lr 0.05 --val-split 0 --workers 0 --batch-size 32".split()
 FEW = "--epochs 2 --lr 0.05 --val-split 0 --workers 0 --batch-size 32".split()
@@ -31,17 +24,9 @@ TESTED = ("--data", "a=d/a/test", "--data", "b=d/b/test")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """d/a, d/b and d/c: three digits, 60 images each, in three orders of their pixels."""
+    """The images of tasks a, b and c."""
     place = tmp_path_factory.mktemp("one-head")
-    write_digit_tasks(place / "plain", {"a": tuple("012")})
-    random = np.random.default_rng(0)
-    for task, order in (("a", np.arange(64)), ("b", random.permutation(64)), ("c", random.permutation(64))):
-        for folder in sorted((place / "plain" / "a").glob("*/*")):
-            target = place / "d" / task / folder.relative_to(place / "plain" / "a")
-            target.mkdir(parents=True)
-            for file in sorted(folder.iterdir())[:60]:
-                pixels = np.asarray(Image.open(file).convert("L")).reshape(-1)[order].reshape(8, 8)
-                Image.fromarray(pixels).save(target / file.name)
+    write_permuted_digits(place)
     return place
 
 
@@ -66,10 +51,6 @@ def place(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(learned, tmp_path / "work", symlinks=True)
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
-
-
-def opened(path: Path | str) -> Opened:
-    return open_checkpoint(Path(path), ImageOptions(checkpoint=Path(path)), torch.device("cpu"), Observer())
 
 
 def train(run: Run, *words: str, task: str = "b", start: str = "a.st", out: str = "b.st", few: bool = True) -> str:
@@ -365,61 +346,3 @@ def test_a_shared_head_that_was_changed_is_noticed(place: Path, run: Run) -> Non
     save_file(load_file("b.st"), "told.st", metadata)
     code, _, err = run("inspect", "told.st")
     assert code == 4 and "uses the head of 'b'" in err
-
-
-SEQUENCE: dict[str, Any] = {
-    "model": "mascli:mlp",
-    "model-arg": {"hidden": "16-16"},
-    "image-size": 8,
-    "channels": 1,
-    "root": "d",
-    "heads": "one",
-    "tasks": ["a", "b", "c"],
-    "methods": ["finetune", "freeze", "joint", "alone"],
-    "training": {"epochs": 3, "lr": 0.05, "head-lr": 0.05, "val-split": 0, "workers": 0},
-    "estimating": {"workers": 0},
-}
-
-
-def test_a_whole_sequence_by_one_head_and_every_method(place: Path, run: Run) -> None:
-    weighed = [{"method": name, "lambda": 0.1} for name in ("mas", "mas-local", "ewc", "ewc-online", "si", "l2")]
-    methods = [*SEQUENCE["methods"], *weighed, {"method": "lwf", "lambda": 1}]
-    Path("s.yaml").write_text(yaml.safe_dump({**SEQUENCE, "methods": methods}))
-    code, out, err = run("run", "s.yaml", "-o", "out", "--format", "json")
-    assert code == 0, err
-    found = {method["name"]: method for method in json.loads(out)["methods"]}
-    matrix = found["freeze"]["accuracy_matrix"]
-    assert matrix[2][:2] == [matrix[0][0], matrix[1][1]]  # nothing at all has changed
-    assert found["mas"]["forgetting"]["mean"] < found["finetune"]["forgetting"]["mean"]
-    for name in ("mas", "mas-local", "ewc", "ewc-online", "si", "l2", "lwf", "joint"):
-        assert {task.head for task in opened(f"out/seed-0/{name}/c.safetensors").tasks} == {None, "a"}
-    assert opened("out/seed-0/alone/c.safetensors").tasks[0].head is None
-    for name in ("mas/a", "mas/b", "ewc/b", "ewc-online/b", "si/b"):
-        assert load_file(f"out/seed-0/{name}.omega").keys() > HEAD
-    assert "nothing protects the head" not in err
-    shown = [line for line in err.splitlines() if " --head-of a " in line]
-    assert len(shown) == 2 * 10 and not any("--head-lr" in line for line in shown)  # as a user could type them
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"heads": "two"}, "heads"),
-        ({"training": {"head-of": "a"}}, "unknown key 'head-of'"),
-        ({"training": {"head-epochs": 1}}, "head-epochs is for a new head"),
-    ],
-)
-def test_a_sequence_by_one_head_that_cannot_be_is_refused(
-    changes: dict[str, Any], said: str, place: Path, run: Run
-) -> None:
-    Path("s.yaml").write_text(yaml.safe_dump({**SEQUENCE, **changes}))
-    code, _, err = run("run", "s.yaml", "-o", "out")
-    assert code == 2 and said in err
-
-
-def test_a_sequence_of_other_classes_has_not_one_head(place: Path, run: Run) -> None:
-    for part in ("train", "test"):
-        shutil.rmtree(f"d/c/{part}/2")
-    Path("s.yaml").write_text(yaml.safe_dump(SEQUENCE))
-    code, _, err = run("run", "s.yaml", "-o", "out", "--dry-run")
-    assert code == 3 and "task c: heads: one needs the classes of a (0, 1, 2) in every task, and it has 0, 1" in err

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import stored
 from commands import Run
+from compared import checkpoints, compare, omegas
 
 from mascli.config import InspectConfig
 from mascli.errors import CheckpointError, UsageError
@@ -23,8 +24,8 @@ from mascli.files.records_json import checkpoint_metadata
 from mascli.files.tensor_file import array_source, write_tensor_file
 from mascli.observer import Observer
 from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task, head_tensor
-from mascli.reports.change import CheckpointPairResult, change_report
-from mascli.reports.comparison import OmegaPairResult, PairImages, comparison_report
+from mascli.reports.change import change_report
+from mascli.reports.comparison import PairImages, comparison_report
 from mascli.reports.export import to_csv, to_markdown
 from mascli.reports.render import text
 from mascli.workflows import compare_checks
@@ -42,23 +43,6 @@ class Notes(Observer):
 
     def note(self, text: str) -> None:
         self.lines.append(text)
-
-
-def compare(first: Path, second: Path, **settings: Any) -> Any:
-    config = InspectConfig(file=first, other=second, **settings)
-    return compare_files(config, check_compare(config), Observer())
-
-
-def omegas(first: Path, second: Path, **settings: Any) -> OmegaPairResult:
-    found = compare(first, second, **settings)
-    assert isinstance(found, OmegaPairResult)
-    return found
-
-
-def checkpoints(first: Path, second: Path, **settings: Any) -> CheckpointPairResult:
-    found = compare(first, second, **settings)
-    assert isinstance(found, CheckpointPairResult)
-    return found
 
 
 def write(path: Path, body: Mapping[str, Any], record: CheckpointRecord | None = None, head: float = 0.0) -> Path:

@@ -15,7 +15,7 @@ from mascli.errors import CheckpointError
 from mascli.files.partial_file import partial_path, write_partial
 from mascli.files.records_json import checkpoint_metadata
 from mascli.files.tensor_file import Source, array_source, write_tensor_file
-from mascli.reports.inspect_file import LayerShapes
+from mascli.reports.inspect_result import LayerShapes
 from mascli.workflows.inspect_file import inspect_file
 
 

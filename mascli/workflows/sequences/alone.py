@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mascli.errors import UsageError, printable
+from mascli.files.atomic import remove_abandoned
 
 
 @contextmanager
 def alone_at(mark: Path, command: str) -> Iterator[None]:
     """Hold a lock on the file `mark`, which is made if need be, while `command` works in its folder.
 
-    The system takes the lock back when the process ends, however it ends.
+    The system takes the lock back when the process ends, however it ends. What one that was killed left half
+    written is removed first, but not where links lead.
 
     Raises:
         UsageError: another one holds it.
@@ -31,6 +33,8 @@ def alone_at(mark: Path, command: str) -> Iterator[None]:
             ) from error
         except OSError:  # a file system without locks
             pass
+        for folder, _, _ in os.walk(mark.parent):
+            remove_abandoned(Path(folder))
         yield
     finally:
         os.close(descriptor)

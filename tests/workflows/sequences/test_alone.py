@@ -37,3 +37,14 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(fcntl, "flock", flock)
     with alone_at(tmp_path / ".mark", "mascli run"), alone_at(tmp_path / ".mark", "mascli run"):
         assert (tmp_path / ".mark").exists()
+
+
+def test_what_a_kill_left_is_removed_but_not_where_links_lead(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "run", tmp_path / "images"
+    for place in (folder / "seed-0", elsewhere):
+        place.mkdir(parents=True)
+        (place / ".mascli-0.part").write_bytes(b"half")
+    (folder / "data").symlink_to(elsewhere)
+    with alone_at(folder / ".mark", "mascli run"):
+        assert not list((folder / "seed-0").iterdir())
+        assert [path.name for path in elsewhere.iterdir()] == [".mascli-0.part"]
