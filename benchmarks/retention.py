@@ -1,7 +1,7 @@
 """How well sequences of tasks are kept: every method at its best lambda and at `auto`, beside Avalanche's.
 
     python benchmarks/retention.py --json FILE [--sequences split-digits ...] [--methods mas ...] [--seeds 0 1 2 3 4]
-        [--grid 0.1 1 10] [--no-peers] [--photos-root FOLDER] [--photos-tasks A B C] [--photos-limit 300]
+        [--grid 0.1 1 10] [--no-peers] [--photos-root FOLDER] [--photos-tasks A B C] [--photos-limit 600]
         [--weights FILE] [--work FOLDER] [--threads 1]
     python benchmarks/retention.py --json FILE --table docs/results.md [--drift FILE]
 
@@ -145,7 +145,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--photos-root", type=Path, help="real images, ROOT/TASK/train|test/CLASS/IMAGE")
     parser.add_argument("--photos-tasks", nargs="+", default=[], help="in the order to learn them (default: sorted)")
-    parser.add_argument("--photos-limit", type=int, default=300, help="images a class to learn and validate with")
+    parser.add_argument("--photos-limit", type=int, default=600, help="images a class to learn and validate with")
     parser.add_argument("--weights", type=Path, help="torchvision's weights of squeezenet1_0")
     parser.add_argument("--work", type=Path, help="of this process alone: where a stopped run goes on")
     parser.add_argument("--threads", type=int, default=1)

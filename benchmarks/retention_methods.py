@@ -120,6 +120,7 @@ def _outcomes(result: RunResult, subject: Subject, method: str, seed: int, secon
 
 def _shuffled(config: RunConfig, sequence: TaskSequence) -> RunResult:
     """`mascli run`, but every task is learned with an omega whose values have been shuffled within each tensor."""
+    config.out.mkdir(parents=True)
     prepared_folder(config, sequence)
     planned = plan_of(config, sequence)
     records: dict[str, Record] = {}

@@ -122,7 +122,7 @@ def check_train_task(config: TrainTaskConfig) -> None:
         )
     classes = classes_to_learn(config, training_folder(config.data), record.tasks if record else ())
     if config.val is not None:
-        labels_for(labelled_folder(config.val), classes, config.task)
+        labels_for(labelled_folder(config.val, allow_empty=True), classes, config.task)
     for task, old in rehearsed.items():
         if task not in names:
             raise UsageError(f"--rehearse {task}: the checkpoint has no such task (tasks: {listed(names) or 'none'})")

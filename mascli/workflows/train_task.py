@@ -10,7 +10,7 @@ import torch
 
 from mascli.config import TrainTaskConfig, wants_search
 from mascli.data.fingerprint import fingerprint
-from mascli.errors import CheckpointError
+from mascli.errors import CheckpointError, NumericsError, UnstableError
 from mascli.files.partial_file import partial_path
 from mascli.observer import Observer
 from mascli.records import Step, Task
@@ -59,13 +59,18 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     heads_before = tuple(opened.heads_sha256[owner] for owner in opened.model.common_heads)
     settings = unfinished_settings(config, recipe, opened, held, data)
 
-    torch.manual_seed(derived_seed(config.seed, "head and dropout"))
+    # heads that begin alike learn alike, and what the second needs is then in the way of the first
+    torch.manual_seed(derived_seed(config.seed, "/".join(["head and dropout", *(task.name for task in opened.tasks)])))
     if config.head_of is None:
         opened.model.add_head(config.task, len(data.classes))
     training = TaskTraining(config, opened, recipe, held, data, observer, repeated=wants_search(config))
     with asked_to_stop() as stop:
         progress = TrainingProgress(Unfinished(config.out, settings), stop, observer, resume=config.resume)
-        trained, trials = _learned(config, training, progress, observer)
+        try:
+            trained, trials = _learned(config, training, progress, observer)
+        except (NumericsError, UnstableError):  # going on from what is kept would end the same way
+            progress.remove()
+            raise
     if config.require_protection and trained.strength == 0 and config.lambda_ != 0 and opened.tasks:
         raise CheckpointError(
             f"--lambda auto found none above 0 that costs at most {config.max_drop:g} points: nothing "

@@ -75,3 +75,17 @@ def test_lambda_zero_is_plain_fine_tuning_and_lambda_inf_holds_everything(
     assert all(torch.equal(endless[name], before[name]) for name in shared)
     assert not all(torch.equal(plain[name], before[name]) for name in shared)
     assert all(values.isfinite().all() for values in huge.values())
+
+
+def test_heads_of_one_seed_begin_differently(run: Run, world: Path, tmp_path: Path) -> None:
+    made = ["init", "--model", "mascli:convnet", "--model-arg", "width=4", "--image-size", "9", "-o", tmp_path / "0.st"]
+    assert run(*made)[0] == 0
+    still = ["--epochs", "1", "--lr", "1e-12", "--head-lr", "1e-12"]
+    for number, task in enumerate(["one", "two", "three"]):
+        command = ["train-task", tmp_path / f"{number}.st", "--task", task, "--data", world / "data/flowers/train"]
+        assert run(*command, *still, "-o", tmp_path / f"{number + 1}.st")[0] == 0
+    heads = {name: values for name, values in load_file(tmp_path / "3.st").items() if name.endswith("weight")}
+    begun = [next(v for n, v in heads.items() if f"/{t}/" in n or f".{t}." in n) for t in ("one", "two", "three")]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        between = torch.corrcoef(torch.stack([begun[first].flatten(), begun[second].flatten()]))[0, 1]
+        assert abs(between) < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors import safe_open
 from mascli.files.partial_file import partial_path
 from mascli.training.loop import Learner
 from mascli.workflows import train_task
+from mascli.workflows.unfinished import Unfinished
 
 SAVE_EVERY_STEP = (
     "import mascli.workflows.unfinished as unfinished; unfinished.SECONDS_BETWEEN = 0; "
@@ -226,3 +228,31 @@ def test_a_changed_number_is_noticed(
     partial_path(out).write_bytes(b"something else")
     code, _, errors = run(*command, "--resume")
     assert code == 4 and errors.rstrip().endswith("remove it to start anew")
+
+
+def test_a_training_that_diverges_leaves_nothing_to_go_on_from(
+    run: Run, checkpoints: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new.st"
+    command = words(checkpoints, world, out, "collecting")
+    saved: list[Path] = []
+    written = Unfinished.save
+    monkeypatch.setattr("mascli.workflows.unfinished.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(Unfinished, "save", lambda self, content: (written(self, content), saved.append(self.path))[0])
+    code, _, errors = run(*overridden(command, "--lr", "1e30"))
+    assert code == 6 and "not finite" in errors and saved
+    assert not partial_path(out).exists() and not out.exists()
+
+
+def test_validation_images_of_some_classes_only_are_taken(
+    run: Run, checkpoints: Path, world: Path, tmp_path: Path
+) -> None:
+    val, training = tmp_path / "val", world / "data/birds/train"
+    names = sorted(path.name for path in training.iterdir())
+    for name in names:
+        (val / name).mkdir(parents=True)
+    image = sorted((training / names[0]).iterdir())[0]
+    shutil.copy(image, val / names[0] / image.name)
+    command = ["train-task", checkpoints / "flowers.st", "--task", "birds", "--data", training, "--val", val]
+    code, _, errors = run(*command, "--epochs", "1", "--workers", "0", "-o", tmp_path / "new.st")
+    assert code == 0, errors

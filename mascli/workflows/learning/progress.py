@@ -66,7 +66,7 @@ class TrainingProgress:
         self._unfinished.save_in_time(lambda: self._content(learner))
 
     def remove(self) -> None:
-        """Remove the file: the checkpoint is written."""
+        """Remove the file: the checkpoint is written, or never will be."""
         self._unfinished.remove()
 
     def _content(self, learner: Learner) -> Content:

@@ -123,7 +123,7 @@ def learning_data(
         val_set = images
         training, validating = stratified_split(images.labels.tolist(), config.val_split, config.seed)
     else:
-        val_folder = labelled_folder(config.val)
+        val_folder = labelled_folder(config.val, allow_empty=True)
         labels = labels_for(val_folder, classes, config.task)
         val_set = read_folder(val_folder, labels, preprocessing, config, observer, config.cache)
         training, validating = list(range(len(images))), list(range(len(val_set)))

@@ -86,11 +86,19 @@ def _told(method: MethodRun, record: OmegaRecord, layers: tuple[LayerSummary, ..
         most = max(layers, key=lambda layer: layer.share)
         size = share(most.parameters / total)
         told += f" The largest share, {share(most.share)}, lies in {most.name}, which has {size} of the parameters."
-    if record.reliability is not None:
-        told += f" Its reliability is {correlation(record.reliability.overall)} (noise alone; 1 is none)."
+    told += _told_reliability(record)
     if any(layer.not_finite for layer in layers):
         told += " Some values are not finite: the estimate went wrong."
     return told
+
+
+def _told_reliability(record: OmegaRecord) -> str:
+    if record.reliability is not None:
+        return f" Its reliability is {correlation(record.reliability.overall)} (noise alone; 1 is none)."
+    known = [part.overall for part in record.reliabilities if part is not None]
+    if not known:
+        return ""
+    return f" The lowest reliability of its estimates is {correlation(min(known))} (noise alone; 1 is none)."
 
 
 def _table(caption: str, layers: tuple[LayerSummary, ...]) -> DataTable:

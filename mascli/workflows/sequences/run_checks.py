@@ -152,7 +152,7 @@ def _check_task(task: TaskEntry, *, learned: bool) -> None:
     elif learned:
         classes = training_folder(task.data).classes
         for folder in folders:
-            labels_for(labelled_folder(folder), classes, task.name)
+            labels_for(labelled_folder(folder, allow_empty=True), classes, task.name)
 
 
 def _check_one_head(sequence: TaskSequence, known: tuple[str, ...]) -> None:
