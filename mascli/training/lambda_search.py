@@ -130,6 +130,18 @@ def chosen_trial(trials: Sequence[Trial], max_drop: float) -> Trial:
     return best
 
 
+def describe_baseline(trials: Sequence[Trial], max_drop: float) -> str | None:
+    """One line where plain fine-tuning learned less than it could: a protected trial beats it by more than the drop."""
+    plain = next(trial for trial in trials if trial.strength == 0)
+    best = max((trial for trial in trials if not math.isnan(trial.accuracy)), key=lambda trial: trial.accuracy)
+    if best.accuracy <= plain.accuracy + max(max_drop, SAME):
+        return None
+    return (
+        f"the drop is counted from plain fine-tuning ({plain.accuracy:.2f} %), but lambda {best.strength:g} learned "
+        f"the task better ({best.accuracy:.2f} %): this training is unsteady; try a lower --lr or more --epochs"
+    )
+
+
 def describe_resolution(images: int) -> str | None:
     """One line on what accuracy on so few validation images cannot tell apart; None from 200 images on."""
     if images >= ENOUGH_IMAGES:

@@ -16,6 +16,7 @@ from mascli.training.lambda_search import (
     LambdaRange,
     Trial,
     chosen_trial,
+    describe_baseline,
     describe_resolution,
     lambda_range,
     next_strength,
@@ -147,3 +148,12 @@ def test_few_validation_images_are_named_with_what_one_of_them_is() -> None:
     assert line is not None and "50 validation images" in line and "2 percentage points" in line
     line = describe_resolution(1)
     assert line is not None and "1 validation image," in line and "100 percentage points" in line
+
+
+def test_a_baseline_that_a_protected_trial_beats_is_told() -> None:
+    trials = [Trial(0, 80.25, None), Trial(math.inf, 74.25, None), Trial(3.25, 86.25, None), Trial(9, math.nan, None)]
+    line = describe_baseline(trials, 2.0)
+    assert line is not None and "80.25 %" in line and "lambda 3.25 " in line and "86.25 %" in line
+    assert describe_baseline(trials, 6.0) is None
+    assert describe_baseline([Trial(0, 90.0, None), Trial(1, 92.0, None)], 2.0) is None
+    assert describe_baseline([Trial(0, 90.0, None), Trial(1, 90.0, None)], 0.0) is None

@@ -13,6 +13,7 @@ from mascli.training.lambda_search import (
     LambdaRange,
     Trial,
     chosen_trial,
+    describe_baseline,
     describe_resolution,
     lambda_range,
     next_strength,
@@ -73,6 +74,9 @@ def search_lambda(
             progress.kept = copies(trained.learner.kept_tensors())
             progress.search["kept"] = _facts(trained)
         progress.search["trials"] = [asdict(trial) for trial in trials]
+    unsteady = describe_baseline(trials, max_drop)
+    if unsteady is not None:
+        observer.note(unsteady)
     return Searched(tuple(trials), _restored(training, progress))
 
 
