@@ -21,7 +21,7 @@ PAGE = CI.with_suffix(".md")
 WORKFLOW = yaml.safe_load((CI / "github-actions.yaml").read_text(encoding="utf-8"))
 STEPS: list[dict[str, Any]] = WORKFLOW["jobs"]["learn"]["steps"]
 # small images are learned at once, and a strength that is given is not searched for
-SMALL = {"EPOCHS": "3", "LR": "0.05", "LAMBDA": "1", "MAX_FORGETTING": "5"}
+SMALL = {"EPOCHS": "6", "LR": "0.05", "LAMBDA": "1", "MAX_FORGETTING": "5"}
 Done = subprocess.CompletedProcess[str]
 
 
