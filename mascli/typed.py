@@ -110,6 +110,6 @@ def _scalar(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
         return str(value)
     if kind is Path and isinstance(value, str | Path) and str(value) and "\0" not in str(value):
         return Path(value)
-    hint = " (write it in quotes)" if kind is str and isinstance(value, bool | float) else ""
+    hint = " (write it in quotes)" if kind is str and not isinstance(value, list | dict) else ""
     problems.append(f"{where}: expected {names[kind]}, not '{printable(str(value))}'{hint}")
     return value

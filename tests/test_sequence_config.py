@@ -11,6 +11,7 @@ import yaml
 from mascli.config import RunConfig
 from mascli.config.sequence import SHARED_ESTIMATING, SHARED_TRAINING, TaskSequence, read_sequence
 from mascli.config.sequence_checks import estimating_fields, sequence_of, training_fields
+from mascli.config.yaml_file import load_table
 from mascli.errors import UsageError
 
 TASKS = [{"name": name, "data": f"{name}/train", "test": f"{name}/test"} for name in ("a", "b", "c")]
@@ -231,3 +232,15 @@ def test_relative_paths_are_relative_to_the_file(place: Path, monkeypatch: pytes
     told: list[str] = []
     sequence = read_sequence(Path("../s.yaml"), told)
     assert not told and sequence.tasks[1].data == Path("../b/train") and sequence.tasks[1].data.is_dir()
+
+
+def test_only_plain_decimals_are_numbers(tmp_path: Path) -> None:
+    text = "classes: [010, 1e3, 1_000, 0x1f, 12:30, 10, -3, 0, 01]\n"
+    (tmp_path / "s.yaml").write_text(text)
+    problems: list[str] = []
+    assert load_table(tmp_path / "s.yaml", "s.yaml", problems)["classes"] == [
+        *("010", "1e3", "1_000", "0x1f", "12:30"),
+        *(10, -3, 0),
+        "01",
+    ]
+    assert not problems

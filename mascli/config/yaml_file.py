@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ class _Loader(yaml.SafeLoader):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "references (*) are not supported", mark)
         return super().compose_node(parent, index)
+
+
+# A class or task may be called 010 or 1_000, which YAML would read as 8 and 1000: only plain decimals are numbers.
+_INT = "tag:yaml.org,2002:int"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _INT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"(?:0|-?[1-9][0-9]*)$"), list("-0123456789"))
 
 
 def read_yaml(path: Path, kind: type[Common], problems: list[str]) -> dict[str, Any]:

@@ -40,5 +40,5 @@ def read_partial(path: Path) -> tuple[Header, dict[str, Any]]:
     except ValueError:
         state = None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{printable(path)} holds no unfinished work; remove it")
+        raise CheckpointError(f"{printable(path)} holds no unfinished work")
     return header, state

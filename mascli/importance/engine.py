@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -142,6 +143,11 @@ class Estimator:
                     f"the importance of {name} is not finite: the model's outputs or gradients overflow on these "
                     "images; check the weights and the preprocessing (mascli inspect)"
                 )
+        if not math.isfinite(self._total.mean_value):
+            raise NumericsError(
+                "the mean squared norm of the model's outputs is not finite: they are too large; check the weights "
+                "and the preprocessing (mascli inspect)"
+            )
         unused = tuple(name for name in self.plan.unused if not omega[name].any())
         self.plan = replace(self.plan, unused=unused)
         return Estimate(omega, self.images, self._total.mean_value, self.plan, self.reliability())

@@ -174,8 +174,9 @@ class MultiHeadModel(nn.Module):
         The tasks there are keep what the network holds now, a task added later starts from the newest
         one's. These tensors are no longer shared, for good. 0: the network has none, and nothing changes.
         """
-        if not self.own.names:
-            self.own.begin(self.network, normalisation_tensors(self.network), self.tasks)
+        names = () if self.own.names else normalisation_tensors(self.network)
+        if names:
+            self.own.begin(self.network, names, self.tasks)
         return len(self.own.names)
 
     def use(self, task: str) -> None:

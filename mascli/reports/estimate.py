@@ -80,6 +80,8 @@ class EstimateResult:
 
 
 MOST_LAYERS = 12
+# How a line begins that names a file that could not be read.
+NOT_READ = "not read: "
 LOW_RELIABILITY = 0.9
 _WITHOUT_RULES = {
     "unused": "unused",
@@ -207,11 +209,13 @@ def unreadable_text(unreadable: Sequence[tuple[str, str]]) -> str:
     return f" ({plural(len(unreadable), 'file')} could not be read)" if unreadable else ""
 
 
-def unreadable_lines(unreadable: Sequence[tuple[str, str]], most: int = 5) -> tuple[str, ...]:
-    """The files that could not be read with the reason, the first `most` of them."""
-    lines = tuple(f"not read: {file}: {reason}" for file, reason in unreadable[:most])
-    rest = len(unreadable) - most
-    return (*lines, f"not read: {plural(rest, 'file')} more (all in JSON)") if rest > 0 else lines
+def unreadable_lines(
+    unreadable: Sequence[tuple[str, str]], most: int = 5, rest: str = " (all in JSON)"
+) -> tuple[str, ...]:
+    """The files that could not be read with the reason, the first `most` of them; `rest` says where the others are."""
+    lines = tuple(f"{NOT_READ}{file}: {reason}" for file, reason in unreadable[:most])
+    more = len(unreadable) - most
+    return (*lines, f"{NOT_READ}{plural(more, 'file')} more{rest}") if more > 0 else lines
 
 
 def _remarks(result: EstimateResult) -> tuple[str, ...]:

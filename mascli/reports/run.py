@@ -127,7 +127,8 @@ def run_report(result: RunResult, *, timed: bool = True) -> Report:
     sections: list[Section] = [_matrix(method, result) for method in shown]
     sections += [_summary(result), *_other_forgetting(result), _transfer(result, timed=timed)]
     sections += [Lines(_remarks(result)), Facts(tuple(facts))]
-    checks = tuple(Check(f"{method.label}: learned", True) for method in result.methods)
+    checks = tuple(Check(f"{method.label}: trained", True) for method in result.methods)
+    checks += (Check("warnings", True, "\n".join(result.warnings)),) if result.warnings else ()
     checks += tuple(Check(text.partition(":")[0], False, text) for text in result.failed)
     payload = _payload(result, timed=timed)
     return Report("run", payload, _rows(result), tuple(sections), checks, failed=result.failed)

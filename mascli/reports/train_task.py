@@ -133,7 +133,7 @@ def train_task_report(result: TrainResult) -> Report:
     )
     columns = ("phase", "epoch", "loss", "validation %", "")
     table = Table("epochs", columns, rows, right=frozenset(columns[1:4]))
-    checks = (Check(f"{result.task}: learned", True, "; ".join(result.warnings)),)
+    checks = (Check(f"{result.task}: trained", True, "; ".join(result.warnings)),)
     found: tuple[Section, ...] = (*_search_sections(result.lambda_search), *_drift_sections(result.drift))
     sections = (facts, table, *found, Lines(_remarks(result)))
     return Report("train-task", plain(result), tuple(plain(epoch) for epoch in result.epochs), sections, checks)

@@ -21,6 +21,7 @@ from mascli.evaluation.paired import mcnemar, paired_interval
 from mascli.evaluation.predict import NO_ANSWER, Predictions, predict
 from mascli.observer import Observer
 from mascli.plots.feature_drift import FeatureMove
+from mascli.reports.estimate import unreadable_lines
 from mascli.reports.evaluate import EvaluateResult, TaskRow
 from mascli.reports.evaluate_classes import ClassRow, ConfusedPair
 from mascli.reports.numbers import plural
@@ -181,6 +182,10 @@ class _TaskEvaluation:
     def _told(self, now: _Measured, images: ImageSet) -> TaskRow:
         """What the checkpoint alone comes to."""
         total, correct = len(images), now.correct
+        unread = unreadable_lines([(str(item.file), item.reason) for item in images.unreadable], rest="")
+        for line in unread:
+            self._observer.note(line)
+        self.notes += unread
         low, high = wilson_interval(correct, total)
         with_images = set(now.truth.tolist())
         return TaskRow(

@@ -24,9 +24,10 @@ from mascli.config.sequence import TaskSequence
 from mascli.data.chosen_classes import link_classes
 from mascli.data.kept_images import keeping_images
 from mascli.data.samples.digits import write_digit_tasks
-from mascli.errors import NumericsError, UnstableError
+from mascli.errors import MascliError, NumericsError, UnstableError
 from mascli.files.atomic import write_text
 from mascli.observer import Observer
+from mascli.reports.estimate import NOT_READ, EstimateResult, unreadable_lines
 from mascli.reports.evaluate import EvaluateResult
 from mascli.reports.export import to_csv, to_json
 from mascli.reports.report import plain
@@ -110,6 +111,7 @@ def carry_out(plan: Plan, steps: Steps, observer: Observer, by: str = "mascli ru
     records: dict[str, Record] = {}
     left, failed = plan, dict[str, str]()
     skipped, versions = 0, set[str]()
+    within = _WithinRun(observer, by)
     with keeping_images(), observer.progress("all steps", len(plan.steps), "steps") as advance:
         for step in plan.steps:
             advance(1)
@@ -122,14 +124,17 @@ def carry_out(plan: Plan, steps: Steps, observer: Observer, by: str = "mascli ru
                 skipped += 1
             else:
                 try:
-                    record = _carried_out(step, steps, _WithinRun(observer, by))
+                    record = _carried_out(step, steps, within)
                 except (NumericsError, UnstableError) as error:
                     rest = without(left, step.name)
+                    failed[step.name] = str(error)
                     if rest is None:
-                        raise
-                    left, failed[step.name] = rest, str(error)
+                        raise NumericsError("\n".join(f"{name}: {text}" for name, text in failed.items())) from error
+                    left = rest
                     observer.note(f"{step.name}: {error}; this method is left out, and the others go on")
                     continue
+                except MascliError as error:
+                    raise type(error)(f"{step.name}: {error}") from error
             records[step.name] = record
     if versions:
         observer.note(f"some steps were done by mascli {', '.join(sorted(versions))}, not {__version__}")
@@ -145,7 +150,7 @@ def _carried_out(step: Step, steps: Steps, observer: _WithinRun) -> Record:
     check(config)
     found = _found(command(config, observer))
     for warning in found.get("warnings", ()):
-        observer.note(f"{step.name}: {warning}")
+        observer.note(warning if warning.startswith(NOT_READ) else f"{step.name}: {warning}")
     return steps.finish(step, begun, found, time.monotonic() - started)
 
 
@@ -154,21 +159,31 @@ class _WithinRun(Observer):
 
     def __init__(self, observer: Observer, by: str) -> None:
         self._by = by
+        self._not_read: set[str] = set()
         self.step, self.command = observer.step, observer.command  # type: ignore[method-assign]
         self.phase, self.progress = observer.phase, observer.progress  # type: ignore[method-assign]
         self._note = observer.note
 
     def note(self, text: str) -> None:
+        """Pass a note on; that a file cannot be read, only once."""
+        if text in self._not_read:
+            return
+        if text.startswith(NOT_READ):
+            self._not_read.add(text)
         self._note(text.replace("--resume goes on", f"the same `{self._by}` goes on"))
 
 
 def _found(result: Any) -> dict[str, Any]:
     """What the report needs of the result of a step."""
     if isinstance(result, TrainResult):
-        found = {"lambda": result.lambda_, "val_accuracy": result.val_accuracy, "warnings": list(result.warnings)}
+        warnings = [*result.warnings, *unreadable_lines(result.unreadable, rest="")]
+        found = {"lambda": result.lambda_, "val_accuracy": result.val_accuracy, "warnings": warnings}
         return {**found, "epochs": plain(result.epochs)}
     if isinstance(result, EvaluateResult):
-        return {"tasks": [[row.task, row.correct, row.images] for row in result.tasks]}
+        tasks = [[row.task, row.correct, row.images] for row in result.tasks]
+        return {"tasks": tasks, "notes": list(result.notes)}
+    if isinstance(result, EstimateResult):
+        return {"warnings": list(unreadable_lines(result.unreadable, rest=""))}
     return {}
 
 

@@ -65,6 +65,10 @@ class TrainingProgress:
             raise KeyboardInterrupt
         self._unfinished.save_in_time(lambda: self._content(learner))
 
+    def keep(self, learner: Learner) -> None:
+        """Write the state now."""
+        self._unfinished.save(self._content(learner))
+
     def remove(self) -> None:
         """Remove the file: the checkpoint is written, or never will be."""
         self._unfinished.remove()

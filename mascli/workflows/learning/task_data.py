@@ -21,6 +21,8 @@ from mascli.files.records_json import canonical_json
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
 from mascli.records import Preprocessing, Task
+from mascli.reports.evaluate_classes import absence
+from mascli.reports.numbers import plural
 from mascli.training.history import Validation
 from mascli.workflows.chosen_folders import classes_to_learn, training_folder
 from mascli.workflows.learning.task_batches import ImageBatches, Source
@@ -127,6 +129,10 @@ def learning_data(
         labels = labels_for(val_folder, classes, config.task)
         val_set = read_folder(val_folder, labels, preprocessing, config, observer, config.cache)
         training, validating = list(range(len(images))), list(range(len(val_set)))
+        unseen = sorted(set(range(len(classes))) - set(val_set.labels.tolist()))
+        if unseen:
+            lacking = absence("--val", tuple(classes[label] for label in unseen), len(classes))
+            observer.note(f"{lacking}; the epoch, and lambda if it is searched for, are chosen without them")
     if not validating:
         observer.note("there are no validation images: the last epoch is kept")
     return LearningData(
@@ -175,7 +181,8 @@ def read_folder(
     """
     if folder.strays:
         count, root = len(folder.strays), printable(folder.root)
-        observer.note(f"{count} images of {root} lie outside class folders and are left out")
+        lie = "lies outside class folders and is" if count == 1 else "lie outside class folders and are"
+        observer.note(f"{plural(count, 'image')} of {root} {lie} left out")
     return load_image_set(
         folder.files,
         labels,

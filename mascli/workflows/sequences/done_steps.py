@@ -25,6 +25,7 @@ from mascli.errors import DataError, UsageError, listed, printable
 from mascli.files.atomic import write_text
 from mascli.files.partial_file import partial_path
 from mascli.files.tensor_file import file_sha256
+from mascli.reports.numbers import plural
 from mascli.reports.report import plain
 from mascli.workflows.chosen_folders import data_arguments
 from mascli.workflows.sequences.sequence_steps import Step
@@ -197,7 +198,7 @@ def check_unchanged(steps: Steps, planned: tuple[Step, ...]) -> None:
     changed = {step.name: changes for step in planned if (changes := steps.changes(step, made))}
     if changed:
         name, what = next(iter(changed.items()))
-        others = f", and so with {len(changed) - 1} more steps" if len(changed) > 1 else ""
+        others = f", and so with {plural(len(changed) - 1, 'more step')}" if len(changed) > 1 else ""
         raise UsageError(
             f"step {name} was done with {listed(what)}{others}; choose another folder for what has changed, or "
             "give --overwrite to remove everything and start anew"

@@ -17,6 +17,7 @@ from mascli.evaluation.metrics import (
     learning_accuracy,
     mean_interval,
 )
+from mascli.reports.estimate import NOT_READ
 from mascli.reports.run import Figure, MethodRun, RunResult, SeedResult
 from mascli.workflows.sequences.done_steps import Record
 from mascli.workflows.sequences.sequence_steps import Plan, Variant
@@ -49,15 +50,23 @@ def run_result(
         seeds=sequence.seeds,
         methods=tuple(methods),
         forgetting=sequence.forgetting,
-        warnings=tuple(
-            f"{name}: {text}" for name, record in records.items() for text in (record.found or {}).get("warnings", ())
-        ),
+        warnings=_warnings(records),
         failed=tuple(f"{name}: {text}" for name, text in failed.items()),
         steps=len(records),
         skipped=skipped,
         seconds=sum(record.seconds for record in records.values()),
         method_seconds=seconds,
     )
+
+
+def _warnings(records: Records) -> tuple[str, ...]:
+    """What the steps warn of, each with the first step that does: a file that cannot be read is read by many."""
+    first: dict[str, str] = {}
+    for name, record in records.items():
+        found = record.found or {}
+        for text in (*found.get("warnings", ()), *found.get("notes", ())):
+            first.setdefault(text if text.startswith(NOT_READ) else f"{name}: {text}", name)
+    return tuple(f"{name}: {text}" if text.startswith(NOT_READ) else text for text, name in first.items())
 
 
 def matrix_of(variant: Variant, records: Records) -> Rows:

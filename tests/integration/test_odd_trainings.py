@@ -1,0 +1,105 @@
+"""Trainings and runs on what is odd: no batch norm to separate, files that cannot be read, outputs that overflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import Run, write_images
+
+START = "init --model mascli:mlp --model-arg hidden=12-12 --image-size 8"
+TRAIN = ["--epochs", "2", "--batch-size", "8", "--val-split", "0", "--workers", "0", "--head-epochs", "0"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with images of the tasks a and b, and p.st that has learned a."""
+    monkeypatch.chdir(tmp_path)
+    for number, task in enumerate("ab"):
+        for part, count in (("train", 8), ("test", 4)):
+            write_images(tmp_path / "d" / task / part, {"red": 1 + number, "blue": 4 + number}, count, size=8)
+    assert run(*START.split(), "-o", "s.st")[0] == 0
+    assert run("train-task", "s.st", "--task", "a", "--data", "d/a/train", *TRAIN, "-o", "p.st")[0] == 0
+    return tmp_path
+
+
+def test_own_norms_of_a_network_without_any_change_nothing(run: Run, place: Path) -> None:
+    for name, flags in (("own", ["--batchnorm", "per-task"]), ("shared", [])):
+        code, _, errors = run("train-task", "p.st", "--task", "b", "--data", "d/b/train", *TRAIN, *flags, "-o", name)
+        assert code == 0 and ("has no layer that keeps running statistics" in errors) is (name == "own")
+    told = [json.loads(run("evaluate", name, "--data-root", "d", "--format", "json")[1]) for name in ("own", "shared")]
+    own, shared = ([row["correct"] for row in result["tasks"]] for result in told)
+    assert own == shared
+
+
+def sequence(place: Path, **changes: Any) -> Path:
+    content: dict[str, Any] = {"model": "mascli:mlp", "model-arg": {"hidden": "12-12"}, "image-size": 8, "root": "d"}
+    content["tasks"], content["methods"] = ["a", "b"], ["finetune", {"method": "mas", "lambda": 1}]
+    content["training"] = {"epochs": 1, "batch-size": 8, "val-split": 0}
+    content |= changes
+    (place / "s.yaml").write_text(yaml.safe_dump(content))
+    return place / "s.yaml"
+
+
+def test_a_run_names_each_file_that_cannot_be_read_once(run: Run, place: Path) -> None:
+    broken = [Path("d/b/train/red/000.png"), Path("d/b/test/blue/001.png"), Path("d/a/test/red/002.png")]
+    for path in broken:
+        path.write_text("bad")
+    code, out, errors = run("run", sequence(place), "-o", "out", "--format", "json", "--report", "r.xml")
+    assert code == 0, errors
+    for path in broken:
+        assert [str(path) in line for line in json.loads(out)["warnings"]].count(True) == 1
+        assert [str(path) in line for line in errors.splitlines() if line.startswith("note: ")].count(True) == 1
+        assert str(path) in Path("r.xml").read_text()
+
+
+def test_evaluate_names_files_that_cannot_be_read(run: Run, place: Path) -> None:
+    Path("d/a/test/red/000.png").write_text("bad")
+    code, out, errors = run("evaluate", "p.st", "--data-root", "d", "--format", "json")
+    assert code == 0 and "d/a/test/red/000.png" in errors
+    assert [note for note in json.loads(out)["notes"] if "d/a/test/red/000.png" in note]
+
+
+def test_an_omega_of_outputs_that_overflow_is_not_written(run: Run, place: Path) -> None:
+    far = ["--epochs", "1", "--batch-size", "16", "--val-split", "0", "--workers", "0", "--lr", "1e12"]
+    assert run("train-task", "s.st", "--task", "a", "--data", "d/a/train", *far, "-o", "far.st")[0] == 0
+    code, _, errors = run("estimate", "far.st", "--data", "d/a/train", "--workers", "0", "-o", "far.omega")
+    assert code == 6 and "not finite" in errors and not Path("far.omega").exists()
+
+
+def test_what_stops_a_run_is_told_with_the_step(run: Run, place: Path) -> None:
+    for path in Path("d/b/train/red").iterdir():
+        path.write_text("bad")
+    code, _, errors = run("run", sequence(place), "-o", "out", "-q")
+    assert code == 3 and "seed-0/finetune/b.train-task: " in errors
+    sequence(place, methods=["finetune", "lwf"], training={"epochs": 1, "batch-size": 4, "lr": 1e30, "val-split": 0})
+    code, _, errors = run("run", "s.yaml", "-o", "far", "-q")
+    assert code == 6 and "seed-0/a.train-task: " in errors
+
+
+def test_classes_without_validation_images_are_told(run: Run, place: Path) -> None:
+    for path in Path("d/b/test/red").iterdir():
+        path.unlink()
+    command = ["train-task", "p.st", "--task", "b", "--data", "d/b/train", "--val", "d/b/test", *TRAIN, "-o", "b.st"]
+    code, _, errors = run(*command)
+    assert code == 0 and "--val: no image of 1 of its 2 classes: red" in errors
+
+
+def test_a_kill_between_two_files_is_gone_on_from(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["train-task", "p.st", "--task", "b", "--data", "d/b/train", *TRAIN]
+    assert run(*command, "-o", "whole.st", "--collect", "whole.omega")[0] == 0
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object, **__: object) -> None:
+            raise SystemExit(9)
+
+        patch.setattr("mascli.workflows.train_task.save_checkpoint", killed)
+        run(*command, "-o", "b.st", "--collect", "b.omega")
+    assert Path("b.omega").exists() and not Path("b.st").exists()
+    code, _, errors = run(*command, "-o", "b.st", "--collect", "b.omega", "--resume")
+    assert code == 0, errors
+    assert Path("b.st").read_bytes() == Path("whole.st").read_bytes() and not Path("b.st.partial").exists()
+    assert Path("b.omega").read_bytes() == Path("whole.omega").read_bytes()
