@@ -80,7 +80,7 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     task = Task(config.task, data.classes, head=None if owner == config.task else owner)
     new = replace(opened, tasks=(*opened.tasks, task))
     if config.collect is not None:
-        progress.keep(trained.learner)  # two files are written, and a kill may come between them
+        progress.mark()  # two files are written, and a kill may come between them
     warnings = _write(config, new, held, data, trained, trials, heads_before)
     progress.remove()
     return result_of(config, new, held, data, trained, trials, time.monotonic() - started, warnings)

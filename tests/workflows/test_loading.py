@@ -188,7 +188,7 @@ def test_validation_in_a_folder_of_its_own_and_images_outside_classes(place: Pat
     assert run("init", "--model", "mascli:mlp", "--image-size", "12", "-o", "s.st")[0] == 0
     train = ["train-task", "s.st", "--task", "t", "--data", "train", "--epochs", "2"]
     code, out, err = run(*train, "--val", "val", "-o", "v.st", "--format", "json")
-    assert code == 0 and "1 images of train lie outside" in err
+    assert code == 0 and "1 image of train lies outside" in err
     result = json.loads(out)
     assert (result["train_images"], result["val_images"]) == (8, 2)
     assert [Path(name).name for name, _ in result["unreadable"]] == ["torn.png"]

@@ -65,9 +65,10 @@ class TrainingProgress:
             raise KeyboardInterrupt
         self._unfinished.save_in_time(lambda: self._content(learner))
 
-    def keep(self, learner: Learner) -> None:
-        """Write the state now."""
-        self._unfinished.save(self._content(learner))
+    def mark(self) -> None:
+        """Leave a file to go on from, if only from the beginning, where none was written yet."""
+        if not self._unfinished.path.exists():
+            self._unfinished.save(({}, {"strength": "", "training": {}, "search": {}}))
 
     def remove(self) -> None:
         """Remove the file: the checkpoint is written, or never will be."""
