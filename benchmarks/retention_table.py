@@ -27,7 +27,7 @@ images alone (`--max-drop 2`).
   learns for 30 epochs instead of 10 after another, where whatever held on to anything learned 2 to 4 points less than
   fine-tuning, and `auto`, which may lose 2, was 1.7 below the best λ. Of the real images 600 a class are taken, since
   with 150 hardly anything was forgotten, whatever the method; SqueezeNet learns at 0.002 for 3 epochs, since at 0.004
-  for 2 plain fine-tuning, which `auto` compares with, was now and then 10 points below what it mostly reached.
+  for 2 plain fine-tuning, which `auto` compares with, now and then learned a task far worse than it mostly did.
 - The validation images are left out of training for all. `mascli` keeps the epoch that does best on them; Avalanche
   {avalanche} keeps the last one.
 - Avalanche's strategies run as they come, defects included ([differences.md](differences.md)), but for what stops them:
