@@ -60,7 +60,10 @@ OPTIONS: dict[str, Option] = {
     "init.model": Option(
         "SPEC", "Architecture: torchvision:NAME, timm:NAME, mascli:mlp|convnet or python:MODULE:FACTORY."
     ),
-    "model_arg": Option("KEY=VALUE", "An argument of the architecture, as in hidden=64-64; repeatable."),
+    "model_arg": Option(
+        "KEY=VALUE",
+        "An argument of the architecture, as in hidden=64-64 (mascli:mlp) or width=64 (mascli:convnet); repeatable.",
+    ),
     "classifier": Option("LAYER", "The layer that task heads replace, as in classifier.6 (default: found)."),
     "head_name": Option("TASK", "Name of the task that plain weights were trained on."),
     "classes": Option("FILE", "Class names of plain weights, one a line (default: 0, 1, 2, ...)."),

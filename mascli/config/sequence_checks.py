@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mascli.config.sequence import MEASURED, MethodEntry, TaskEntry, TaskSequenc
 from mascli.errors import UsageError, printable
 
 _ANY = Path("any")
+_FLAG = re.compile(r"--([a-z][a-z-]*)")
 
 
 def sequence_of(config: RunConfig) -> TaskSequence:
@@ -123,4 +125,4 @@ def _training(
 def _told(config: Common, who: str) -> Iterator[str]:
     """What is wrong with the settings of one command, in the words of the file."""
     for line in range_problems(config):
-        yield who + line.removeprefix("--")
+        yield who + _FLAG.sub(r"`\1`", line.removeprefix("--"))

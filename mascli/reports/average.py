@@ -11,10 +11,14 @@ from mascli.reports.report import Check, Facts, Report, Section, Table, plain
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task of the new checkpoint, and the checkpoint that its head came from."""
+    """A task of the new checkpoint, and the checkpoint that its head came from.
+
+    A head that several tasks use is `averaged` as shared parameters are, and `file` is the newest that has it.
+    """
 
     task: str
     file: str
+    averaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class AverageResult:
     unweighed: float | None = None
 
 
+def _own_heads(result: AverageResult, file: str) -> list[str]:
+    """The tasks whose heads came from `file` as they were."""
+    return [task.task for task in result.tasks if task.file == file and not task.averaged]
+
+
 def average_report(result: AverageResult) -> Report:
     """The report of `mascli average`."""
     rule = "mode, weighed by importance" if result.mode == "mode" else result.mode
@@ -44,13 +53,16 @@ def average_report(result: AverageResult) -> Report:
         ("shared parameters", count(result.parameters)),
         ("tasks", listed(task.task for task in result.tasks)),
     ]
+    averaged = [task.task for task in result.tasks if task.averaged]
+    if averaged:
+        facts.append(("averaged heads", f"of {listed(averaged)}"))
     if result.unweighed is not None:
         facts.append(
             ("without importance", f"{percent(100 * result.unweighed)} % of the parameters, which are the mean")
         )
     columns: tuple[str, ...] = ("checkpoint", "weight", "heads of")
     rows: list[tuple[str, ...]] = [
-        (file, number(weight), listed(task.task for task in result.tasks if task.file == file))
+        (file, number(weight), listed(_own_heads(result, file)) or "-")
         for file, weight in zip(result.files, result.weights, strict=True)
     ]
     if result.omegas:

@@ -210,7 +210,7 @@ def _remarks(result: RunResult) -> tuple[str, ...]:
             "task a `val` folder to choose it without test images"
         )
     if all(method.figures["forward_transfer"] is None for method in result.methods):
-        remarks.append("forward transfer is not available: add the method `alone` to compare with")
+        remarks.append("forward transfer is not available without the method `alone`, which it compares with")
     for method in result.methods:
         if method.lambda_ == "auto":
             found = (

@@ -239,6 +239,7 @@ class Learner:
             raise NumericsError(
                 f"the loss is not finite in {phase} epoch {number}: nothing was written; try a lower --lr (now "
                 f"{self.recipe.lr:g}) or --head-lr (now {self.recipe.head_lr:g})"
+                + (", or less --distill" if any(regularizer.tasks for regularizer in self.regularizers) else "")
             )
         epoch = Epoch(phase, number, mean, self._validate() if self._validate else None)
         self._observer.step(_described(epoch, total))

@@ -69,7 +69,10 @@ def average(config: AverageConfig, observer: Observer) -> AverageResult:
         files=tuple(map(str, config.checkpoints)),
         omegas=tuple(map(str, config.omega)),
         weights=weights,
-        tasks=tuple(TaskSource(task.name, str(config.checkpoints[place])) for task, place in sources),
+        tasks=tuple(
+            TaskSource(task.name, str(config.checkpoints[place]), result.model.head_owner(task.name) in common)
+            for task, place in sources
+        ),
         parameters=values,
         unweighed=_unweighed(found, omegas, weights) / max(1, values) if omegas else None,
     )

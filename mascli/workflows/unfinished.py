@@ -51,7 +51,7 @@ class Unfinished:
             if canonical_json(stored.get("settings", {}).get(name)) != canonical_json(value):
                 raise UsageError(
                     f"--resume: {printable(self.path)} was begun with another {name}; give the same settings and "
-                    "images as then, or --overwrite to start anew"
+                    "images as then, or --overwrite without --resume to start anew"
                 )
         try:
             tensors = {name: tensor.clone() for name, tensor in read_tensors(header, header.tensors).items()}

@@ -103,3 +103,45 @@ def test_a_kill_between_two_files_is_gone_on_from(run: Run, place: Path, monkeyp
     assert code == 0, errors
     assert Path("b.st").read_bytes() == Path("whole.st").read_bytes() and not Path("b.st.partial").exists()
     assert Path("b.omega").read_bytes() == Path("whole.omega").read_bytes()
+
+
+def test_names_for_plain_weights_are_refused_where_a_checkpoint_has_its_own(run: Run, place: Path) -> None:
+    Path("names.txt").write_text("x\ny\n")
+    for flags in (["--head-name", "other"], ["--classes", "names.txt"]):
+        code, _, errors = run("evaluate", "p.st", "--data-root", "d", *flags)
+        assert code == 2 and flags[0] in errors and "leave it out" in errors, errors
+    assert run("evaluate", "p.st", "--data-root", "d", "--head-name", "a")[0] == 0
+
+
+def test_tasks_in_another_order_are_not_called_other_images(run: Run, place: Path) -> None:
+    write_images(place / "d" / "c" / "train", {"red": 3, "blue": 6}, 8, size=8)
+    write_images(place / "d" / "c" / "test", {"red": 3, "blue": 6}, 4, size=8)
+    assert run("run", sequence(place, tasks=["a", "b", "c"]), "-o", "out")[0] == 0
+    for order in (["a", "c", "b"], ["b", "a", "c"]):
+        code, _, errors = run("run", sequence(place, tasks=order), "-o", "out")
+        assert code == 2 and "was done with another" in errors and "other images" not in errors, errors
+    write_images(place / "d" / "b" / "train", {"red": 5}, 1, size=8)
+    code, _, errors = run("run", sequence(place, tasks=["a", "b", "c"]), "-o", "out")
+    assert code == 2 and "other images in" in errors, errors
+
+
+def test_heads_that_several_tasks_use_are_told_as_averaged(run: Run, place: Path) -> None:
+    for name, seed in (("one", "1"), ("two", "2")):
+        flags = ["--data", "d/b/train", "--head-of", "a", "--seed", seed, *TRAIN, "-o", name]
+        assert run("train-task", "p.st", "--task", f"b{name}", *flags)[0] == 0
+    code, out, errors = run("average", "one", "two", "-o", "mean")
+    assert code == 0 and "averaged heads" in out, errors
+    code, out, _ = run("average", "one", "two", "-o", "again", "--format", "json")
+    assert [task["averaged"] for task in json.loads(out)["tasks"]] == [True, True, True]
+
+
+def test_what_is_wrong_in_a_sequence_is_said_in_the_words_of_the_file(run: Run, place: Path) -> None:
+    wrong = {"methods": [{"method": "mas", "lambda": "auto"}]}
+    code, _, errors = run("run", sequence(place, **wrong), "-o", "out")
+    assert code == 2 and "`val-split`" in errors and "--val" not in errors, errors
+
+
+def test_distillation_that_diverges_is_named_as_a_cause(run: Run, place: Path) -> None:
+    flags = ["--data", "d/b/train", *TRAIN, "--distill", "1e30", "-o", "far"]
+    code, _, errors = run("train-task", "p.st", "--task", "b", *flags)
+    assert code == 6 and "less --distill" in errors, errors

@@ -89,7 +89,8 @@ def averaged(run: Run, *words: str) -> dict[str, Any]:
 def test_the_mean_is_that_of_the_parameters_and_every_head_is_there(run: Run) -> None:
     result = averaged(run, "b.st", "c.st", "-o", "out.st")
     assert result["weights"] == [0.5, 0.5] and result["unweighed"] is None
-    assert result["tasks"] == [{"task": t, "file": f} for t, f in (("a", "c.st"), ("b", "b.st"), ("c", "c.st"))]
+    sources = (("a", "c.st"), ("b", "b.st"), ("c", "c.st"))
+    assert result["tasks"] == [{"task": task, "file": file, "averaged": False} for task, file in sources]
     b, c, found = load_file("b.st"), load_file("c.st"), load_file("out.st")
     heads = {f"mascli.head.{task}.{name}" for task in "abc" for name in ("weight", "bias")}
     assert set(found) == heads | {name for name in b if not name.startswith("mascli")}

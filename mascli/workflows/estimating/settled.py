@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mascli.config import ModelOptions, TrainTaskConfig
-from mascli.errors import UsageError, printable
+from mascli.errors import UsageError, listed, printable
 from mascli.models.spec import parse_model_spec
 from mascli.records import CheckpointRecord, Preprocessing
 
@@ -35,8 +35,8 @@ def settled_preprocessing(record: CheckpointRecord, options: ModelOptions) -> Pr
     """The preprocessing of a checkpoint, after checking that no flag contradicts the file.
 
     Raises:
-        UsageError: `--model`, `--classifier` or an image flag that says something else, or code of
-            the file's that the user has not agreed to run.
+        UsageError: `--model`, `--classifier`, `--head-name`, `--classes` or an image flag that says
+            something else, or code of the file's that the user has not agreed to run.
     """
     fixed = record.preprocessing
     given_and_fixed: list[tuple[object, object]] = [
@@ -63,6 +63,13 @@ def settled_preprocessing(record: CheckpointRecord, options: ModelOptions) -> Pr
             f"--classifier {printable(options.classifier)} contradicts the checkpoint, whose heads replace "
             f"{record.model.classifier}: leave it out"
         )
+    if options.head_name not in (ModelOptions.head_name, *record.task_names):
+        raise UsageError(
+            f"--head-name {printable(options.head_name)} names the task of plain weights, and the checkpoint has "
+            f"its own ({listed(record.task_names) or 'none yet'}): leave it out"
+        )
+    if options.classes is not None:
+        raise UsageError("--classes names the classes of plain weights, and the checkpoint has its own: leave it out")
     if record.model.source == "python" and not options.trust_model_code and options.model is None:
         raise UsageError(
             f"the checkpoint asks to run the code {printable(str(record.model))}; if you trust it, give "

@@ -130,6 +130,8 @@ class Steps:
         }
         texts = {f"another {key.rstrip('_').replace('_', '-')}" for key in settings}
         for key, path in read_by(step):
+            if key.partition(".")[0] in settings:  # in another order, so that each place has other content
+                continue
             known = made[path] if path in made else {now.read[key]} - {None}
             if known and record.read.get(key) not in {*known, None}:
                 images = path.is_dir()
