@@ -74,7 +74,7 @@ def _learn(subject: Subject, method: str, seed: int, results: Results, options: 
     from retention_methods import AUTO, OURS, outcomes
 
     fixed: list[float | str | None] = [*_grid(subject, OURS[method], options)]
-    searched: list[float | str | None] = ["auto"] if method in AUTO else []
+    searched: list[float | str | None] = ["auto"] if method in AUTO and options.auto else []
     for strengths in (fixed, searched):
         missing = [s for s in strengths if not _known(results, subject, "mascli", method, s, seed)]
         if not missing:
@@ -142,6 +142,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=ORDER, default=ORDER)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--grid", type=float, nargs="+", help="other lambdas than the decades of each family")
+    parser.add_argument("--auto", action=argparse.BooleanOptionalAction, default=True, help="also the lambda found")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--photos-root", type=Path, help="real images, ROOT/TASK/train|test/CLASS/IMAGE")
     parser.add_argument("--photos-tasks", nargs="+", default=[], help="in the order to learn them (default: sorted)")
