@@ -152,7 +152,8 @@ def _settings(
     config: EstimateConfig, opened: Opened, tasks: tuple[str, ...], measured: Measured, source: ImageSource
 ) -> dict[str, Any]:
     """Everything that the sums of an unfinished estimate depend on, by the words for it."""
-    names = canonical_json([str(file.relative_to(config.data)) for file in source.files])
+    above = len(str(config.data / "x")) - 1
+    names = canonical_json([str(file)[above:] for file in source.files])
     return {
         "heads": opened.measured_heads(opened.model.shared_parameters()) or None,
         "checkpoint": current_shared_sha256(opened.model),
