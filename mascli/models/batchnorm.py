@@ -7,7 +7,7 @@ task's images change nothing of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +126,10 @@ class OwnTensors(nn.Module):
             return network(images)
         with _still(network, self.names):
             return functional_call(network, self._waiting(self._set_of[task]), (images,))
+
+    def still(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Keep the layers with tensors of each task's own in eval mode inside this context."""
+        return _still(network, self.names)
 
     def _new_set(self, network: nn.Module) -> int:
         for place, tensor in enumerate(_tensors(network, self.names).values()):

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mascli.errors import NumericsError, UnsupportedModelError, printable
+from mascli.errors import NumericsError
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
+from mascli.training.answers import step_outputs
 from mascli.training.batches import Batch, Batches
 from mascli.training.history import PHASES, Best, Epoch, Learned, Position, Validation, epoch_facts, epoch_of
 from mascli.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_rates
@@ -207,17 +208,11 @@ class Learner:
         regularizers: list[Regularizer],
     ) -> float:
         """One step; returns the mean loss of the new task, nan where that of all tasks is not finite."""
-        asked = dict.fromkeys([*self.batches.tasks, *(task for r in regularizers for task in r.tasks)])
-        outputs = _answers(self.model, batch.images, tuple(asked))
+        kept = dict.fromkeys(task for regularizer in regularizers for task in regularizer.tasks)
+        outputs = step_outputs(self.model, batch, self.batches.tasks, kept)
         loss = tasks_loss(outputs, self.batches.tasks, batch)
-        total = loss
-        for added in _added_losses(outputs, batch, regularizers):
-            total = total + added
         optimizer.zero_grad()
-        if total.requires_grad:  # else nothing learns from these images
-            total.backward()
-        for regularizer in regularizers:
-            regularizer.after_backward()
+        _backward(loss, list(_added_losses(outputs, batch, regularizers)), regularizers)
         if self.recipe.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(learning, self.recipe.clip_norm)
         for regularizer in regularizers:
@@ -229,9 +224,11 @@ class Learner:
             return float(loss.detach())
         if not loss.isfinite():
             return math.nan
+        if not batch.new_images:
+            return 0.0
         own = batch.owners == 0
         logits = outputs[self.batches.tasks[0]].detach()[own]
-        return float(F.cross_entropy(logits, batch.labels[own])) if batch.new_images else 0.0
+        return float(F.cross_entropy(logits, batch.labels[own]))
 
     def _end_of_epoch(self, phase: str, number: int, total: int) -> None:
         mean = self._position.loss / max(1, self._position.own_images)
@@ -274,8 +271,16 @@ def set_training_mode(model: nn.Module, train_batchnorm: bool) -> None:
     """
     model.train()
     for module in model.modules():
-        if not train_batchnorm and any(buffer.is_floating_point() for buffer in module.buffers(recurse=False)):
-            module.eval()
+        if not train_batchnorm and _keeps_statistics(module):
+            module.training = False  # not what is inside of it, as dropout in a block that stores a number
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Whether a layer stores floating-point numbers that are no parameters: a mask or a table is not stored."""
+    stored = module._buffers.keys() - module._non_persistent_buffers_set
+    return any(
+        tensor is not None and tensor.is_floating_point() for name, tensor in module._buffers.items() if name in stored
+    )
 
 
 @contextmanager
@@ -291,6 +296,19 @@ def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(before)
 
 
+def _backward(loss: Tensor, added: Sequence[Tensor], regularizers: Sequence[Regularizer]) -> None:
+    """The backward pass of all losses, or first that of the task's alone where a regularizer looks at its gradient."""
+    watched = bool(added) and any(regularizer.watches_task for regularizer in regularizers)
+    total = loss if watched else sum(added, loss)
+    if total.requires_grad:  # else nothing learns from these images
+        total.backward(retain_graph=watched)
+    for regularizer in regularizers:
+        regularizer.after_backward()
+    rest = sum(added[1:], added[0]) if watched else None
+    if rest is not None and rest.requires_grad:
+        rest.backward()
+
+
 def _added_losses(outputs: Mapping[str, Tensor], batch: Batch, regularizers: Iterable[Regularizer]) -> Iterator[Tensor]:
     """What regularizers add for the images of the new task."""
     new = slice(None) if batch.owners is None else batch.owners == 0
@@ -299,20 +317,6 @@ def _added_losses(outputs: Mapping[str, Tensor], batch: Batch, regularizers: Ite
         added = regularizer.loss(images, {task: outputs[task][new] for task in regularizer.tasks})
         if added is not None:
             yield added
-
-
-def _answers(model: MultiHeadModel, images: Tensor, tasks: tuple[str, ...]) -> dict[str, Tensor]:
-    try:
-        return dict(zip(tasks, model(images, tasks), strict=True))
-    except (RuntimeError, ValueError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        count, channels, height, width = images.shape
-        reason = printable(str(error).splitlines()[0])
-        raise UnsupportedModelError(
-            f"the network cannot be trained on {count} images of {height}x{width} pixels and {channels} channels "
-            f"({reason}); try another --batch-size, --batchnorm freeze or larger images"
-        ) from error
 
 
 def _check_finite(model: nn.Module, recipe: Recipe) -> None:

@@ -85,7 +85,10 @@ class Penalty(Regularizer):
         self._optimizer = optimizer
 
     def pulls(self) -> list[Tensor]:
-        """The pull x = 2 eta lambda Omega of each parameter at the rates of now; with AdamW 0 without any gradient."""
+        """The pull x = 2 eta lambda Omega of each parameter at the rates of now.
+
+        With AdamW at the rate that training begins with, the sizes of gradients being those of now; 0 without any.
+        """
         assert self._optimizer is not None, "new_epoch comes first"
         if not self.parameters:
             return []
@@ -101,7 +104,7 @@ class Penalty(Regularizer):
         if squares is None:
             return torch.zeros_like(omega)
         divisors = adaptive_divisors(self._optimizer, [parameter], [torch.full_like(omega, group["eps"])])
-        (pull,) = scaled([omega], 2 * group["lr"] * self.strength)
+        (pull,) = scaled([omega], 2 * group.get("initial_lr", group["lr"]) * self.strength)
         return torch.where(squares > 0, (pull / divisors[0]).clamp_(max=LARGEST), 0)
 
 

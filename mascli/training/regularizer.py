@@ -13,10 +13,12 @@ class Regularizer:
 
     In a step: the loss with what `loss` adds, the backward pass, `after_backward` of all in order,
     clipping, `before_step` of all in order, the optimiser, `after_step` of all in reverse order.
-    `tasks` names the heads whose outputs `loss` is handed.
+    `tasks` names the heads whose outputs `loss` is handed. Where one `watches_task`, `after_backward`
+    comes after the backward pass of the task's loss alone, and what others add follows in a second one.
     """
 
     tasks: tuple[str, ...] = ()
+    watches_task: bool = False
 
     def new_epoch(self, optimizer: torch.optim.Optimizer) -> None:
         """Prepare for an epoch, or for what is left of it; the learning rates of `optimizer` may have changed."""

@@ -54,16 +54,16 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     """The states of torch's own generators, of which dropout draws: the CPU's and the device's."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        states["device"] = torch.cuda.get_rng_state(device)
+        states["cuda"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
-        states["device"] = torch.mps.get_rng_state()
+        states["mps"] = torch.mps.get_rng_state()
     return states
 
 
 def load_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put torch's own generators where they were."""
+    """Put torch's own generators where they were; that of a device of another kind stays as it is."""
     torch.set_rng_state(states["cpu"].cpu())
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["device"].cpu(), device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states["device"].cpu())
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"].cpu())

@@ -18,8 +18,8 @@ class PathIntegral(Regularizer):
 
         ω = − Σ over steps of g · Δθ,      Ω = max(0, ω) / ((θ_end − θ_start)² + ξ)
 
-    g is the gradient of the loss that the backward pass has seen, the task's alone: of neither the
-    penalty, which comes later, nor the clipping. g · Δθ is the change of the loss in a step, whatever
+    g is the gradient of the task's loss alone: of neither distillation, nor the penalty, which comes
+    later, nor the clipping. g · Δθ is the change of the loss in a step, whatever
     turned g into that step; a clipped g would tell less than the loss has fallen. Δθ is all of the
     step: momentum, weight decay, and the pull of the penalty. Over all parameters, small steps sum
     to Σ ω = the fall of the loss.
@@ -34,6 +34,8 @@ class PathIntegral(Regularizer):
     Raises:
         ValueError: a damping that is not positive.
     """
+
+    watches_task = True
 
     def __init__(self, parameters: Mapping[str, Tensor], start: Mapping[str, Tensor], damping: float = 0.1) -> None:
         if not damping > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +45,8 @@ from mascli.workflows.sequences.run_result import run_result
 from mascli.workflows.sequences.sequence_steps import Plan, Step, without
 from mascli.workflows.train_task import train_task
 
+# What the results of a folder are of, for whoever reads them later.
+SEQUENCE_COPY = "sequence.yaml"
 Command = tuple[Callable[[Any], None], Callable[[Any, Observer], Any]]
 COMMANDS: dict[type[Common], Command] = {
     InitConfig: (check_init, init),
@@ -73,6 +74,8 @@ def _run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunRe
     plan = plan_of(config, sequence)
     steps = Steps(folder / "steps", Content())
     check_unchanged(steps, plan.steps)
+    if config.sequence.resolve() != (folder / SEQUENCE_COPY).resolve():
+        write_text(folder / SEQUENCE_COPY, config.sequence.read_text(encoding="utf-8"), overwrite=True)
     done = carry_out(plan, steps, observer)
     result = run_result(str(folder), sequence, done.plan, done.records, done.skipped, done.failed)
     report = run_report(result, timed=False)
@@ -192,8 +195,6 @@ def prepared_folder(config: RunConfig, sequence: TaskSequence) -> Path:
     assert config.out is not None  # checked
     folder = config.out
     (folder / RUN_MARK).write_text("made by mascli run; --overwrite removes what it has made and starts anew\n")
-    if config.sequence.resolve() != (folder / "sequence.yaml").resolve():
-        shutil.copyfile(config.sequence, folder / "sequence.yaml")
     if config.overwrite:
         forget_all(folder)
     if sequence.samples is not None:

@@ -145,3 +145,13 @@ def test_distillation_that_diverges_is_named_as_a_cause(run: Run, place: Path) -
     flags = ["--data", "d/b/train", *TRAIN, "--distill", "1e30", "-o", "far"]
     code, _, errors = run("train-task", "p.st", "--task", "b", *flags)
     assert code == 6 and "less --distill" in errors, errors
+
+
+def test_joint_training_after_a_start_that_knows_the_first_task_needs_its_class_folders(run: Run, place: Path) -> None:
+    write_images(place / "flat", {".": 1}, 6, size=8)
+    tasks = [{"name": "a", "data": "flat", "test": "d/a/test"}, {"name": "b", "data": "d/b/train", "test": "d/b/test"}]
+    content = {"checkpoint": "p.st", "tasks": tasks, "training": {"epochs": 1, "batch-size": 8, "val-split": 0}}
+    for methods, expected in (([{"method": "mas", "lambda": 1}], 0), (["joint"], 3)):
+        Path("k.yaml").write_text(yaml.safe_dump({**content, "methods": methods}))
+        code, _, errors = run("run", "k.yaml", "-o", "known", "--dry-run")
+        assert code == expected and ("method joint" in errors) is bool(expected), errors

@@ -98,7 +98,7 @@ def test_every_command_that_is_shown_works_as_shown(tmp_path: Path, run: Run, mo
         Path(words[-1]).parent.mkdir(parents=True, exist_ok=True)
         assert run(*words[1:])[0] == 0, command
     files = [path for path in (tmp_path / "shown/seed-3").rglob("*") if path.is_file()]
-    assert len(files) == 2 + 1 + 2 + 1 + 2 * (2 + 1) + 2 + 2
+    assert len(files) == 2 + 1 + 2 + 1 + 2 * (2 + 1) + 2 + 3
     for path in files:
         assert (tmp_path / "again" / path.relative_to(tmp_path / "shown")).read_bytes() == path.read_bytes(), path
 
@@ -176,6 +176,47 @@ def test_a_method_that_diverges_is_left_out_and_the_others_go_on(tmp_path: Path,
     sequence(file, methods=["finetune"], training={**SHORT["training"], "lr": 1e30, "head-lr": 1e30})
     code, _, err = run("run", file, "-o", tmp_path / "none")
     assert code == 6 and not (tmp_path / "none/result.json").exists()
+
+
+def test_strengths_that_share_an_estimate_go_on_without_the_first_of_them(tmp_path: Path, run: Run) -> None:
+    training = {**SHORT["training"], "penalty": "loss"}
+    methods = [{"method": "mas", "lambda": [1e30, 0.01]}]
+    file = sequence(
+        tmp_path / "s.yaml", methods=methods, training=training, tasks=["digits-12", "digits-34"], seeds=[0, 1]
+    )
+    code, out, err = run("run", file, "-o", tmp_path / "out", "--format", "json")
+    assert code == 6, err
+    (method,) = json.loads(out)["methods"]
+    assert method["lambda"] == 0.01 and len(method["seeds"]) == 2
+
+
+def test_what_is_refused_leaves_the_copy_of_the_file_that_the_results_are_of(tmp_path: Path, run: Run) -> None:
+    file, out = sequence(tmp_path / "s.yaml", methods=["finetune"], tasks=["digits-12", "digits-34"]), tmp_path / "out"
+    assert run("run", file, "-o", out)[0] == 0
+    before = made(out)
+    sequence(file, methods=["finetune"], tasks=["digits-12", "digits-34"], training={**SHORT["training"], "epochs": 7})
+    code, _, err = run("run", file, "-o", out)
+    assert code == 2 and "another epochs" in err
+    assert made(out) == before
+
+
+def test_overwrite_takes_away_nothing_that_the_run_starts_from(tmp_path: Path, run: Run) -> None:
+    tasks, out = ["digits-12", "digits-34"], tmp_path / "out"
+    assert run("run", sequence(tmp_path / "s.yaml", methods=["finetune"], tasks=tasks), "-o", out)[0] == 0
+    start = out / "seed-0/digits-12.safetensors"
+    before = start.read_bytes()
+    content = {**yaml.safe_load((tmp_path / "s.yaml").read_text()), "checkpoint": str(start)}
+    for key in ("model", "model-arg", "image-size", "channels"):
+        content.pop(key, None)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(content))
+    code, _, err = run("run", tmp_path / "again.yaml", "-o", out, "--overwrite")
+    assert code == 2 and "is an input of this run" in err and start.read_bytes() == before
+
+
+def test_a_first_task_cannot_take_the_name_of_the_start(tmp_path: Path, run: Run) -> None:
+    tasks = [{"name": "start", "classes": [1, 2]}, "digits-34"]
+    code, _, err = run("run", sequence(tmp_path / "s.yaml", tasks=tasks), "-o", tmp_path / "out", "--dry-run")
+    assert code == 2 and "call the first task otherwise" in err
 
 
 def test_more_can_be_added_later(tmp_path: Path, run: Run) -> None:

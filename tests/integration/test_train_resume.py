@@ -180,6 +180,7 @@ def test_a_kill_after_the_omega_was_written_is_gone_on_from(
         (["--val-split", "0.2"], "val split"),
         (["--omega", "uniform"], "omega"),
         (["--damping", "1"], "damping"),
+        (["--collect", "other.omega"], "collect"),
     ],
 )
 def test_other_settings_are_refused_and_nothing_is_lost(
@@ -198,6 +199,34 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     code, _, errors = run(*overridden(command, *flags), "--resume")
     assert code == 2 and f"another {what}" in errors and "Traceback" not in errors
     assert partial_path(out).read_bytes() == before and not out.exists()
+
+
+def test_a_file_of_somebody_else_is_not_replaced_by_what_is_gone_on_with(
+    run: Run, checkpoints: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious.omega"
+    precious.write_bytes(b"precious")
+    command = words(checkpoints, world, tmp_path / "new.st", "collecting")
+    stopped_after(2, run, command, monkeypatch)
+    code, _, errors = run(*overridden(command, "--collect", str(precious)), "--resume")
+    assert code == 2 and "another collect" in errors and precious.read_bytes() == b"precious"
+
+
+def test_plain_weights_are_not_gone_on_with_under_another_preprocessing(
+    run: Run, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("init", "--model", "mascli:mlp", "--image-size", "8", "-o", tmp_path / "start.st")[0] == 0
+    data = world / "data/birds/train"
+    trained = ["train-task", tmp_path / "start.st", "--task", "birds", "--data", data, "--epochs", "1", "--seed", "1"]
+    assert run(*trained, "-o", tmp_path / "first.st")[0] == 0
+    assert run("export", tmp_path / "first.st", "-o", tmp_path / "plain.st")[0] == 0
+    command = ["train-task", tmp_path / "plain.st", "--model", "mascli:mlp", "--image-size", "8", "--task", "more"]
+    command += ["--data", data, "--epochs", "2", "--batch-size", "4", "-o", tmp_path / "new.st"]
+    assert stopped_after(2, run, command, monkeypatch)[0] == 130
+    for flags, what in ((["--mean", "0,0,0"], "preprocessing"), (["--head-name", "other"], "set of known tasks")):
+        code, _, errors = run(*command, *flags, "--resume")
+        assert code == 2 and f"another {what}" in errors, errors
+    assert run(*command, "--resume")[0] == 0
 
 
 def test_overwrite_starts_anew_and_resume_without_a_file_does_too(

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from mascli.errors import NumericsError
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
+from mascli.training.answers import step_outputs
 from mascli.training.batches import Batch
 from mascli.training.diagnosis import generalising_problem, head_problem, learning_problems, silent_layers
 from mascli.training.history import Epoch, Learned, Validation
-from mascli.training.loop import Learner, tasks_loss
+from mascli.training.loop import Learner, set_training_mode, tasks_loss
 from mascli.training.penalty import make_penalty
 from mascli.training.recipe import Recipe
 from mascli.training.regularizer import Regularizer
@@ -376,3 +377,79 @@ def test_where_nothing_learns_the_model_is_validated_once_and_left_as_it_is() ->
     assert math.isnan(learned.kept.loss)
     learned = run(model, replace(recipe, train_batchnorm=True), images=Images(("again",)))
     assert [epoch.epoch for epoch in learned.epochs if epoch.phase == "main"] == [1, 2]
+
+
+def outputs_in_training(batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], MultiHeadModel]:
+    """Of a network whose tasks have norms of their own: outputs, the new task's statistics, and the network."""
+    model = network(norm=True)
+    model.own_normalisation()
+    model.own.add(model.network, "new")
+    set_training_mode(model, train_batchnorm=True)
+    outputs = step_outputs(model, batch, ("new", "old"), ())
+    return outputs, {name: tensor for name, tensor in state(model).items() if name.startswith("network.1.")}, model
+
+
+def test_norms_of_each_tasks_own_see_that_tasks_images_alone() -> None:
+    images, owners = torch.randn(6, 1, 4, 4), torch.tensor([0, 1, 0, 1, 1, 0])
+    own, statistics, _ = outputs_in_training(Batch(images[owners == 0], owners[:3]))
+    mixed, found, model = outputs_in_training(Batch(images, owners, owners))
+    assert torch.equal(mixed["new"][owners == 0], own["new"])
+    assert all(torch.equal(tensor, statistics[name]) for name, tensor in found.items())
+    old = model.eval()(images[owners == 1], ("old",))[0]  # by the statistics that it had
+    assert torch.equal(mixed["old"][owners == 1], old) and not mixed["old"][owners == 0].any()
+    single, unmoved, _ = outputs_in_training(Batch(images[:2], owners[:2], owners[:2]))
+    assert single["new"].isfinite().all() and not unmoved["network.1.running_mean"].any()  # of one image: no statistics
+    assert found["network.1.running_mean"].any()
+    assert set(outputs_in_training(Batch(images[:2], owners[:2], torch.ones(2)))[0]) == {"old"}
+
+
+class Stored(nn.Module):
+    """A block that stores a number, with dropout inside of it."""
+
+    def __init__(self, persistent: bool) -> None:
+        super().__init__()
+        self.drop = nn.Dropout()
+        self.register_buffer("scale", torch.ones(1), persistent=persistent)
+
+
+def test_what_keeps_statistics_stays_and_what_is_inside_of_it_or_only_has_a_table_learns() -> None:
+    model = nn.Sequential(Stored(True), Stored(False), nn.BatchNorm2d(2), nn.Dropout())
+    set_training_mode(model, train_batchnorm=False)
+    assert [module.training for module in model] == [False, True, False, True]
+    assert model[0].drop.training and model[1].drop.training
+    set_training_mode(model, train_batchnorm=True)
+    assert all(module.training for module in model.modules())
+
+
+class Away(Regularizer):
+    """Adds a loss that pulls every shared parameter away."""
+
+    def __init__(self, model: MultiHeadModel) -> None:
+        self.model = model
+
+    def loss(self, images: Tensor, outputs: Mapping[str, Tensor] | None = None) -> Tensor:
+        return sum((p.sum() for p in self.model.shared_parameters().values()), images.new_zeros(()))
+
+
+class Watching(Regularizer):
+    """Keeps the gradients that it sees in each step."""
+
+    watches_task = True
+
+    def __init__(self, model: MultiHeadModel) -> None:
+        self.parameters, self.seen = model.shared_parameters(), list[dict[str, Tensor]]()
+
+    def after_backward(self) -> None:
+        self.seen.append({name: p.grad.clone() for name, p in self.parameters.items() if p.grad is not None})
+
+
+def test_what_watches_the_task_sees_its_gradient_without_what_others_add() -> None:
+    seen, ends = [], []
+    for away in (False, True):
+        model = network()
+        watching = Watching(model)
+        run(model, replace(RECIPE, head_epochs=0), [watching, *([Away(model)] if away else [])])
+        seen.append(watching.seen)
+        ends.append(state(model))
+    assert seen[0][0] and all(torch.equal(g, seen[1][0][name]) for name, g in seen[0][0].items())
+    assert not torch.equal(ends[0]["network.0.weight"], ends[1]["network.0.weight"])  # yet it acts

@@ -260,3 +260,21 @@ def test_the_loss_form_refuses_a_lambda_whose_squares_adamw_cannot_hold() -> Non
         make_penalty("loss", recipe, [zeros], [zeros], [omega], 1.01e14)
     assert "\n" not in str(caught.value)
     make_penalty("decoupled", recipe, [zeros], [zeros], [omega], 1e30)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_the_pulls_of_adamw_are_told_at_the_rate_that_training_begins_with(schedule: str) -> None:
+    """A range to search that is taken from the last, small rate would begin where much is held already."""
+    recipe = replace(SGD, optimizer="adamw", momentum=0.0, epochs=6, schedule=schedule)
+    theta, anchor, omega = torch.nn.Parameter(torch.ones(3)), torch.zeros(3), torch.tensor([1.0, 2.0, 3.0])
+    optimizer = make_optimizer(recipe, [], [theta])
+    theta.grad = torch.tensor([1.0, 0.5, 0.25])
+    optimizer.step()
+    penalty = make_penalty("decoupled", recipe, [theta], [anchor], [omega], 0.1)
+    found = []
+    for epoch in (1, 6):
+        set_rates(optimizer, schedule, epoch, 6)
+        penalty.new_epoch(optimizer)
+        found.append(penalty.pulls()[0])
+    assert torch.equal(found[0], found[1]) and bool((found[0] > 0).all())
+    assert optimizer.param_groups[0]["lr"] < recipe.lr

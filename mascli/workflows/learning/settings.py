@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from mascli.config import TrainTaskConfig, wants_search
@@ -79,7 +81,10 @@ def unfinished_settings(
         "head of": config.head_of,
         "omega or anchor": shared_sha256(tensors),
         "lambda": [strength, config.max_drop, config.max_trials] if strength == "auto" else strength,
-        "collect": config.collect is not None,
+        "model": str(opened.spec),
+        "preprocessing": asdict(opened.preprocessing),
+        "set of known tasks": [asdict(task) for task in opened.tasks] or None,
+        "collect": _beside(config.collect, config.out),
         "heads": config.heads or None,
         **{
             name.replace("_", " "): value
@@ -88,3 +93,10 @@ def unfinished_settings(
         },
         "set of images": data.sha256,
     }
+
+
+def _beside(path: Path | None, out: Path | None) -> str | None:
+    """Where `path` lies, seen from the folder of `out`, so that both can be moved; None without it."""
+    if path is None or out is None:
+        return None
+    return os.path.relpath(os.path.realpath(path), os.path.dirname(os.path.realpath(out)))

@@ -178,16 +178,27 @@ class Steps:
 
 def forget_all(folder: Path) -> None:
     """Remove every file that the steps of an earlier run have written or begun, and their records; nothing else."""
+    for path, made in _records_below(folder):
+        for out in made:
+            out.unlink(missing_ok=True)
+            partial_path(out).unlink(missing_ok=True)
+        path.unlink()
+
+
+def made_files(folder: Path) -> frozenset[Path]:
+    """Every file that the steps of an earlier run have written or begun, links resolved."""
+    return frozenset(out.resolve() for _, made in _records_below(folder) for out in made)
+
+
+def _records_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """The record of each step, with the files that it names; none where it cannot be read."""
     for path in sorted((folder / "steps").rglob("*.json")):
         place = folder / path.parent.relative_to(folder / "steps")
         try:
             names = list(json.loads(path.read_text(encoding="utf-8"))["outputs"])
         except (OSError, ValueError, KeyError, TypeError):
             names = []
-        for out in (place / Path(name).name for name in names):
-            out.unlink(missing_ok=True)
-            partial_path(out).unlink(missing_ok=True)
-        path.unlink()
+        yield path, [place / Path(name).name for name in names]
 
 
 def check_unchanged(steps: Steps, planned: tuple[Step, ...]) -> None:

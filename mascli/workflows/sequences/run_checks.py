@@ -19,7 +19,7 @@ from mascli.models.spec import parse_model_spec
 from mascli.reports.run import PlannedSteps, StepRow
 from mascli.workflows.chosen_folders import training_folder
 from mascli.workflows.pictures.plot_checks import plot_problems
-from mascli.workflows.sequences.done_steps import Content, Steps, with_resume
+from mascli.workflows.sequences.done_steps import Content, Steps, made_files, with_resume
 from mascli.workflows.sequences.sequence_steps import Plan, placed, plan
 
 # A file that marks a folder as one that `mascli run` has made.
@@ -55,11 +55,16 @@ def check_run(config: RunConfig) -> TaskSequence:
             for method in sequence.methods
             if method.method == "si"
         ]
+    if sequence.tasks[0].name.lower() == "start" and sequence.checkpoint is None and "weights" not in sequence.model:
+        problems.append("task 'start': the file of that name holds the start itself; call the first task otherwise")
+    problems += _removed_inputs(config, sequence)
     if problems:
         raise UsageError("\n".join(problems))
     _check_folders(sequence, known)
     if sequence.heads == "one":
         _check_one_head(sequence, known)
+    if sequence.tasks[0].name in known and any(method.method == "joint" for method in sequence.methods):
+        _check_rehearsal(sequence)
     return sequence
 
 
@@ -112,6 +117,20 @@ def _folder_problems(config: RunConfig) -> list[str]:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RUN_MARK).is_file():
         problems.append(f"-o: {printable(folder)} is not empty and not of an earlier run; choose another folder")
     return problems
+
+
+def _removed_inputs(config: RunConfig, sequence: TaskSequence) -> list[str]:
+    """Why `--overwrite` would take away what the sequence starts from, one line each."""
+    if not config.overwrite or config.out is None:
+        return []
+    made, folder = made_files(config.out), printable(config.out)
+    given = (sequence.checkpoint, sequence.model.get("weights"), sequence.model.get("classes"))
+    return [
+        f"--overwrite: {printable(path)} is an input of this run, and was made by an earlier one in {folder}; choose "
+        "another folder with -o"
+        for path in given
+        if path is not None and path.resolve() in made
+    ]
 
 
 def _sample_tasks(sequence: TaskSequence, problems: list[str]) -> tuple[TaskEntry, ...]:
@@ -170,6 +189,22 @@ def _check_one_head(sequence: TaskSequence, known: tuple[str, ...]) -> None:
                 f"task {task.name}: heads: one needs the classes of {first.name} ({listed(wanted or (), 10)}) in every "
                 f"task, and it has {listed(found, 10)}"
             )
+
+
+def _check_rehearsal(sequence: TaskSequence) -> None:
+    """Check that `joint` can learn along the first task, which the start knows: from images in its class folders.
+
+    Raises:
+        DataError: they lie otherwise.
+    """
+    first, classes = sequence.tasks[0], _first_classes(sequence)
+    if first.data is None or first.classes:
+        return
+    try:
+        folder = labelled_folder(first.data)
+        labels_for(folder, classes or folder.classes, first.name)
+    except DataError as problem:
+        raise DataError(f"task {first.name}: method joint learns it along, from its `data`: {problem}") from problem
 
 
 def _classes(task: TaskEntry) -> tuple[str, ...]:

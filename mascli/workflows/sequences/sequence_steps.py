@@ -30,7 +30,7 @@ class Variant:
 
     `learned` is None for a task that the start knows already. `measured` evaluates all tasks so far
     (or for the method `alone` the newest), `validated` all tasks at the end on validation folders.
-    `own` are all its steps but those that it shares with other methods.
+    `own` are all its steps but those that it shares with other methods; some are of other strengths too.
     """
 
     method: MethodEntry
@@ -98,6 +98,7 @@ class _Planner:
         self._sequence, self._folder, self._common = sequence, folder, common
         self._known, self._flat = known, flat
         self._steps: dict[str, Step] = {}
+        self._taken: list[str] = []
 
     def plan(self) -> Plan:
         variants = [variant for seed in self._sequence.seeds for variant in self._of_a_seed(seed)]
@@ -116,6 +117,7 @@ class _Planner:
     def _add(self, name: Path, command: str, config: Common) -> str:
         step = Step(f"{name.as_posix()}.{command}", config)
         self._steps.setdefault(step.name, step)
+        self._taken.append(step.name)
         return step.name
 
     def _start(self, seed: int, place: Path) -> Path:
@@ -144,12 +146,12 @@ class _Planner:
     ) -> Variant:
         shared = place / method.name
         own = shared if len(method.strengths) == 1 else shared / f"lambda-{strength_text(strength)}"
-        before, tasks = set(self._steps), self._sequence.tasks
+        tasks, self._taken = self._sequence.tasks, []
         done = _Progress(list(first.checkpoints), list(first.learned), list(first.measured))
         for index in range(1, len(tasks)):
             self._protect(done, method, index - 1, seed, shared if index == 1 else own, place)
             fields = self._protection(done, method, strength, index)
-            collect = method.method == "si" and index + 1 < len(tasks)
+            collect = method.method == "si"  # of the last task too: another may be added one day
             newest = start if method.method == "alone" else done.checkpoints[-1]
             if self._sequence.heads == "one" and method.method != "alone":
                 fields["head_of"] = tasks[0].name
@@ -159,8 +161,8 @@ class _Planner:
             evaluated = tasks[index : index + 1] if method.method == "alone" else tasks[: index + 1]
             done.measured.append(self._evaluate(own / tasks[index].name, out, seed, evaluated))
         validated = self._validate(method, own, done.checkpoints[-1], seed)
-        taken = tuple(name for name in self._steps if name not in before)
-        return Variant(method, strength, seed, tuple(done.learned), tuple(done.measured), validated, taken)
+        own_steps = tuple(dict.fromkeys(self._taken))
+        return Variant(method, strength, seed, tuple(done.learned), tuple(done.measured), validated, own_steps)
 
     def _protect(
         self, done: _Progress, method: MethodEntry, index: int, seed: int, place: Path, first_place: Path
