@@ -93,7 +93,7 @@ def _scalar(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and isinstance(value, int) and abs(value) >= 2**63:
-        problems.append(f"{where}: a number of {len(hex(value)) - 2} hexadecimal digits is out of range")
+        problems.append(f"{where}: a number of this size is out of range, which ends at 2^63")
         return 0
     if kind is bool and isinstance(value, bool):
         return value

@@ -159,7 +159,7 @@ def test_everything_that_does_not_go_together_is_told_at_once(place: Path) -> No
         "task ../b: classes must be two or more",
         "method 'mas' is there twice",
         "training: epochs must be 1 or more, not 0",
-        "training: nesterov is for --optimizer sgd",
+        "training: nesterov is for `optimizer` sgd",
         "method e: estimating: objective entropy contradicts",
         "method si: damping belongs into the shared training",
         "method ewc-online: decay must be 0 to 1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from mascli.config.commands import UNIFORM, TrainTaskConfig
@@ -34,20 +35,30 @@ def training_problems(config: TrainTaskConfig) -> list[str]:
 
 def ignored_problems(config: TrainTaskConfig) -> list[str]:
     """Settings that the user has given and that would do nothing, for a command; sequences share settings."""
-    problems = []
+    return [f"--{name.replace('_', '-')} {why}" for name, why in _ignored(config)]
+
+
+def without_ignored(config: TrainTaskConfig) -> TrainTaskConfig:
+    """The training without settings that do nothing in it, as a user would type it."""
+    return replace(config, **{name: getattr(TrainTaskConfig, name) for name, _ in _ignored(config)})
+
+
+def _ignored(config: TrainTaskConfig) -> Iterator[tuple[str, str]]:
+    """Each setting that is not the usual one and would do nothing, and why."""
     if not wants_search(config):
         for name in ("max_drop", "max_trials"):
             if _changed(config, name):
-                problems.append(f"--{name.replace('_', '-')} is for --lambda auto, and nothing is searched for here")
+                yield name, "is for --lambda auto, and nothing is searched for here"
     if config.distill is None and _changed(config, "temperature"):
-        problems.append("--temperature needs --distill: it softens what is distilled")
+        yield "temperature", "needs --distill: it softens what is distilled"
     if config.collect is None and _changed(config, "damping"):
-        problems.append("--damping needs --collect: it bounds what is collected")
+        yield "damping", "needs --collect: it bounds what is collected"
     if config.collect is None and config.heads:
-        problems.append("--heads needs --collect: it is for what is collected")
+        yield "heads", "needs --collect: it is for what is collected"
+    if not config.omega and _changed(config, "penalty"):
+        yield "penalty", "needs --omega: there is no penalty without one"
     if config.head_of is not None and _changed(config, "head_lr"):
-        problems.append("--head-lr is for a head of its own: with --head-of it learns at --lr, as all that is shared")
-    return problems
+        yield "head_lr", "is for a head of its own: with --head-of it learns at --lr, as all that is shared"
 
 
 def _changed(config: TrainTaskConfig, name: str) -> bool:

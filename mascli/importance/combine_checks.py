@@ -62,6 +62,17 @@ def check_successive(parts: Sequence[Part], rule: str) -> None:
     check_counted_once([(part.where, part.record) for part in parts])
 
 
+def check_one_kind(omegas: Sequence[tuple[str, OmegaRecord]], verb: str) -> None:
+    """Check that omegas, which are given with their names for messages, measure the same quantity.
+
+    Raises:
+        CheckpointError: they differ in the model or the method, so that no factor fits both.
+    """
+    parts = [Part(where, record, {}) for where, record in omegas]
+    for part in parts:
+        _check_same(parts[0], part, verb, _terms)
+
+
 def check_counted_once(omegas: Sequence[tuple[str, OmegaRecord]]) -> None:
     """Check that no estimate is in two omegas, which are given with their names for messages.
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
-from mascli.errors import MascliError, UnsupportedModelError, UsageError, closest
+from mascli.errors import MascliError, UnsupportedModelError, UsageError, closest, listed
 from mascli.models.model_code import described, raised_at
 from mascli.models.small import MLP, ConvNet
 from mascli.models.spec import check_model_spec
@@ -44,6 +45,12 @@ def build_network(spec: ModelSpec, preprocessing: Preprocessing, *, classes: int
         raise UnsupportedModelError(f"cannot build {spec}: {_why(error)}; see --model-arg") from error
     if not isinstance(network, nn.Module):
         raise UnsupportedModelError(f"{spec} gave a {type(network).__name__}, not a torch.nn.Module")
+    lazy = [name for name, value in network.named_parameters() if isinstance(value, UninitializedParameter)]
+    if lazy:
+        raise UnsupportedModelError(
+            f"{spec} leaves the shape of {listed(lazy, 3)} open until it has seen an image: pass one through it before "
+            "it is returned"
+        )
     return network
 
 

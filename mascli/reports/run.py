@@ -58,6 +58,12 @@ class MethodRun:
         """The method, with its strength where it has one."""
         return self.name if self.lambda_ is None else f"{self.name}, lambda {_strength(self.lambda_)}"
 
+    @property
+    def title(self) -> str:
+        """The method, with its strength and how that was chosen, where it was."""
+        mark = _MARKS[self.chosen]
+        return f"{self.label} ({mark})" if mark else self.label
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -152,9 +158,7 @@ def _state(row: StepRow) -> str:
 
 def _matrix(method: MethodRun, result: RunResult) -> Table:
     seeds = f", mean over {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
-    mark = f" ({_MARKS[method.chosen]})" if _MARKS[method.chosen] else ""
-    title = f"{method.label}{mark}: accuracy in %{seeds}"
-    return accuracy_matrix(title, result.tasks, result.images, method.accuracy_matrix)
+    return accuracy_matrix(f"{method.title}: accuracy in %{seeds}", result.tasks, result.images, method.accuracy_matrix)
 
 
 def _summary(result: RunResult) -> Table:

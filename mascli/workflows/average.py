@@ -80,7 +80,8 @@ def average(config: AverageConfig, observer: Observer) -> AverageResult:
 
 def _shares(config: AverageConfig) -> tuple[float, ...]:
     """The weights of the checkpoints, together 1."""
-    weights = config.weights or (1.0,) * len(config.checkpoints)
+    given = config.weights or (1.0,) * len(config.checkpoints)
+    weights = [weight / max(given) for weight in given]  # so that no sum overflows
     return tuple(weight / sum(weights) for weight in weights)
 
 

@@ -10,6 +10,7 @@ from mascli.errors import CheckpointError, UsageError, listed, printable
 from mascli.files.binding import check_binding, head_shapes, own_shapes, shared_shapes
 from mascli.files.records_json import checkpoint_record, omega_record
 from mascli.files.tensor_file import Header, read_header
+from mascli.importance.combine_checks import check_one_kind
 from mascli.models.spec import check_model_spec
 from mascli.records import CheckpointRecord
 from mascli.workflows.checked_paths import check_paths
@@ -38,10 +39,12 @@ def check_average(config: AverageConfig) -> None:
             f"{', '.join(map(printable, config.checkpoints))} have no common ancestor: only networks that were learned "
             "from one checkpoint can be averaged"
         )
-    for header, record, path in zip(headers, records, config.omega, strict=False):
-        omega = read_header(path)
+    omegas = [read_header(path) for path in config.omega]
+    for header, record, path, omega in zip(headers, records, config.omega, omegas, strict=False):
         shapes, own = shared_shapes(header, record), {**own_shapes(header, record), **head_shapes(header, record)}
         check_binding(omega_record(omega), omega_shapes(omega), record.ancestry, shapes, printable(path), own)
+    named = [(printable(path), omega_record(omega)) for path, omega in zip(config.omega, omegas, strict=True)]
+    check_one_kind(named, "weighed together")
 
 
 def _check_different(paths: tuple[Path, ...]) -> None:

@@ -96,7 +96,7 @@ def _heads(pair: Checkpoints, first: CheckpointRecord, second: CheckpointRecord)
     """The tasks that were added, are gone, and whose head or other own tensors differ."""
     changed = []
     for task in (name for name in first.task_names if name in second.task_names):
-        one, other = _own(first, task), _own(second, task)
+        one, other = (_own(record, task, {*first.own_names, *second.own_names}) for record in (first, second))
         both = {one[name]: other[name] for name in one if name in other}
         if one.keys() != other.keys() or changed_tensors(pair.first, pair.second, both):
             changed.append(task)
@@ -107,10 +107,11 @@ def _heads(pair: Checkpoints, first: CheckpointRecord, second: CheckpointRecord)
     )
 
 
-def _own(record: CheckpointRecord, name: str) -> dict[str, str]:
-    """The tensors in the file of the head that a task uses, and of what it has of its own, by their names."""
+def _own(record: CheckpointRecord, name: str, own_names: set[str]) -> dict[str, str]:
+    """The tensors in the file of the head that a task uses, and of what a task may have of its own, by their names."""
     (task,) = (task for task in record.tasks if task.name == name)
-    return {**record.heads.get(task.head or name, {}), **record.owned.get(name, {})}
+    shared = {tensor: tensor for tensor in own_names.intersection((*record.shared, *record.buffers))}
+    return {**shared, **record.heads.get(task.head or name, {}), **record.owned.get(name, {})}
 
 
 def _buffer(name: str, change: Change) -> BufferChange:

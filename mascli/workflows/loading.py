@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mascli.config import ModelOptions
-from mascli.errors import CheckpointError, NumericsError, UsageError, listed, printable
+from mascli.errors import CheckpointError, NumericsError, UnsupportedModelError, UsageError, listed, printable
 from mascli.files.checkpoint_file import read_checkpoint, write_checkpoint
 from mascli.files.records_json import checkpoint_record, foreign_metadata
 from mascli.files.state_dict import read_state_dict
@@ -24,7 +24,7 @@ from mascli.models.zoo import build_network, usual_preprocessing
 from mascli.observer import Observer
 from mascli.records import CheckpointRecord, ModelSpec, Preprocessing, Step, Task, head_tensor
 from mascli.reports.numbers import plural
-from mascli.workflows.estimating.settled import settled_preprocessing
+from mascli.workflows.estimating.settled import class_lines, settled_preprocessing
 
 
 @dataclass
@@ -156,6 +156,8 @@ def start_checkpoint(options: ModelOptions, weights: Path | None, device: torch.
             observer.note(note)
         network = _with_weights(network, spec, preprocessing, classifier, state, weights)
     model = MultiHeadModel(network, classifier, example)
+    if not model.shared_parameters():
+        raise UnsupportedModelError(f"{spec} has no parameters but its classifier's: there is nothing that tasks share")
     foreign: dict[str, str] = {}
     if weights is not None:
         head = model.import_head(options.head_name)
@@ -168,6 +170,7 @@ def start_checkpoint(options: ModelOptions, weights: Path | None, device: torch.
         model.add_head("trial", 2)  # tells before training that the network can process its images
         probe(model, example, ("trial",))
         del model.task_heads.heads["task-trial"]
+        _check_finite(Path(str(spec)), model)
     observer.step(_described(spec, model, device))
     return Opened(
         model.to(device).eval(), replace(spec, classifier=classifier), preprocessing, tasks, (), None, foreign
@@ -322,11 +325,7 @@ def _check_finite(path: Path, model: MultiHeadModel) -> None:
 def _class_names(options: ModelOptions, count: int) -> tuple[str, ...]:
     if options.classes is None:
         return tuple(str(number) for number in range(count))
-    try:
-        lines = options.classes.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--classes {printable(options.classes)}: cannot be read as UTF-8 text ({error})") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = class_lines(options.classes)
     if len(names) != count or len(set(names)) != count:
         raise UsageError(
             f"--classes {printable(options.classes)} names {len(set(names))} different classes in {len(names)} lines; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from mascli.observer import Observer
 from mascli.records import Step, Task
 from mascli.reports.train_task import TrainResult
 from mascli.training.lambda_search import Trial
+from mascli.training.penalty import Shares
 from mascli.workflows.checked_paths import replaces
 from mascli.workflows.learning.collected import write_collected
 from mascli.workflows.learning.lambda_trials import search_lambda
@@ -35,6 +37,8 @@ from mascli.workflows.loading import (
 )
 from mascli.workflows.stopping import asked_to_stop, telling_what_is_kept
 from mascli.workflows.unfinished import Unfinished
+
+HOLDS_NOTHING = "the penalty is too weak to hold anything: all parameters are free; use a larger --lambda"
 
 
 def train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
@@ -71,17 +75,14 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
         except (NumericsError, UnstableError):  # going on from what is kept would end the same way
             progress.remove()
             raise
-    if config.require_protection and trained.strength == 0 and config.lambda_ != 0 and opened.tasks:
-        raise CheckpointError(
-            f"--lambda auto found none above 0 that costs at most {config.max_drop:g} points: nothing "
-            "would be protected; allow a larger --max-drop, or give a --lambda"
-        )
+    _check_protection(config, opened, trained.strength, trained.shares)
     owner = opened.model.head_owner(config.task)
     task = Task(config.task, data.classes, head=None if owner == config.task else owner)
     new = replace(opened, tasks=(*opened.tasks, task))
     if config.collect is not None:
         progress.mark()  # two files are written, and a kill may come between them
     warnings = _write(config, new, held, data, trained, trials, heads_before)
+    warnings += (HOLDS_NOTHING,) * (_holds_nothing(trained.strength, trained.shares) and bool(opened.tasks))
     progress.remove()
     return result_of(config, new, held, data, trained, trials, time.monotonic() - started, warnings)
 
@@ -94,10 +95,35 @@ def _learned(
         found = search_lambda(training, progress, config.max_drop, config.max_trials, observer)
         return found.chosen, found.trials
     assert config.lambda_ != "auto"
-    shares = training.held.shares(training.recipe, config.lambda_, None)
-    if shares is not None and shares.free > 0.9999 and training.opened.tasks and config.lambda_ != 0:
-        observer.note("the penalty is too weak to hold anything: all parameters are free; use a larger --lambda")
+    if config.lambda_ == math.inf and config.batchnorm == "train":
+        observer.note("--batchnorm train does nothing at --lambda inf: all that is shared stays, statistics too")
+    shares = training.held.shares(training.recipe, config.lambda_, None)  # of AdamW's steps it is not known yet
+    _check_protection(config, training.opened, config.lambda_, shares)
+    if _holds_nothing(config.lambda_, shares) and training.opened.tasks:
+        observer.note(HOLDS_NOTHING)
     return training.learn(config.lambda_, progress), ()
+
+
+def _holds_nothing(strength: float | None, shares: Shares | None) -> bool:
+    """Whether a penalty with a lambda above 0 leaves all parameters free."""
+    return shares is not None and shares.free > 0.9999 and strength != 0
+
+
+def _check_protection(config: TrainTaskConfig, opened: Opened, strength: float | None, shares: Shares | None) -> None:
+    """Check that the penalty holds something, where there are tasks and `--require-protection` asks for it.
+
+    Raises:
+        CheckpointError: it does not, or no lambda above 0 was found.
+    """
+    if not config.require_protection or not opened.tasks:
+        return
+    if _holds_nothing(strength, shares):
+        raise CheckpointError(f"{HOLDS_NOTHING}, or leave out --require-protection")
+    if strength == 0 and config.lambda_ != 0:
+        raise CheckpointError(
+            f"--lambda auto found none above 0 that costs at most {config.max_drop:g} points: nothing "
+            "would be protected; allow a larger --max-drop, or give a --lambda"
+        )
 
 
 def _write(

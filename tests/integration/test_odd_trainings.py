@@ -11,6 +11,20 @@ import yaml
 from commands import Run, write_images
 
 START = "init --model mascli:mlp --model-arg hidden=12-12 --image-size 8"
+ODD_NETWORKS = """
+from torch import nn
+
+def nan():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Linear(4, 2))
+    nn.init.constant_(net[1].weight, float("nan"))
+    return net
+
+def linear():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 2))
+"""
 TRAIN = ["--epochs", "2", "--batch-size", "8", "--val-split", "0", "--workers", "0", "--head-epochs", "0"]
 
 
@@ -155,3 +169,94 @@ def test_joint_training_after_a_start_that_knows_the_first_task_needs_its_class_
         Path("k.yaml").write_text(yaml.safe_dump({**content, "methods": methods}))
         code, _, errors = run("run", "k.yaml", "-o", "known", "--dry-run")
         assert code == expected and ("method joint" in errors) is bool(expected), errors
+
+
+def test_protection_that_holds_nothing_is_a_warning_and_no_protection(run: Run, place: Path) -> None:
+    assert run("estimate", "p.st", "--data", "d/a/train", "-o", "p.omega")[0] == 0
+    command = ["train-task", "p.st", "--task", "b", "--data", "d/b/train", "--omega", "p.omega", *TRAIN]
+    for flags in ([], ["--optimizer", "adamw"]):
+        code, out, _ = run(*command, *flags, "--lambda", "1e-30", "--format", "json", "-o", f"free{len(flags)}")
+        assert code == 0 and any("too weak to hold anything" in line for line in json.loads(out)["warnings"])
+        code, _, errors = run(*command, *flags, "--lambda", "1e-30", "--require-protection", "-o", "none")
+        assert code == 4 and "too weak to hold anything" in errors and not Path("none").exists()
+        assert run(*command, *flags, "--lambda", "1e6", "--require-protection", "-o", f"held{len(flags)}")[0] == 0
+
+
+def test_omegas_of_different_kinds_are_not_used_together(run: Run, place: Path) -> None:
+    for method in ("mas", "ewc"):
+        assert run("estimate", "p.st", "--data", "d/a/train", "--method", method, "-o", f"{method}.omega")[0] == 0
+    both = ["--omega", "mas.omega", "--omega", "ewc.omega"]
+    train = ["train-task", "p.st", "--task", "b", "--data", "d/b/train", "--lambda", "1", *TRAIN, "-o", "q.st"]
+    code, _, errors = run(*train, *both)
+    assert code == 4 and "differ in the method" in errors and not Path("q.st").exists()
+    assert run(*train, *both[:2])[0] == 0
+    code, _, errors = run("average", "p.st", "q.st", "--mode", "mode", *both, "-o", "mean")
+    assert code == 4 and "differ in the method" in errors
+
+
+def test_very_large_weights_of_an_average_do_not_overflow(run: Run, place: Path) -> None:
+    assert run("train-task", "p.st", "--task", "b", "--data", "d/b/train", *TRAIN, "-o", "q.st")[0] == 0
+    for name, weights in (("one", "1,1"), ("huge", "1e308,1e308")):
+        code, _, errors = run("average", "p.st", "q.st", "--weights", weights, "-o", name)
+        assert code == 0, errors
+    one, huge = (
+        json.loads(run("evaluate", name, "--data-root", "d", "--format", "json")[1])["tasks"]
+        for name in ("one", "huge")
+    )
+    assert [task["correct"] for task in one] == [task["correct"] for task in huge]
+
+
+def test_norms_that_became_a_tasks_own_do_not_count_as_a_changed_head(run: Run, place: Path) -> None:
+    start = "init --model mascli:convnet --model-arg width=4 --model-arg norm=true --image-size 8 -o n.st"
+    assert run(*start.split())[0] == 0
+    assert run("train-task", "n.st", "--task", "a", "--data", "d/a/train", *TRAIN, "-o", "na.st")[0] == 0
+    own = ["train-task", "na.st", "--task", "b", "--data", "d/b/train", "--lambda", "inf", "--batchnorm", "per-task"]
+    code, _, errors = run(*own, *TRAIN, "-o", "nb.st")
+    assert code == 0, errors
+    assert json.loads(run("inspect", "na.st", "nb.st", "--format", "json")[1])["heads"]["changed"] == []
+
+
+def test_commands_of_a_run_have_only_flags_that_do_something(run: Run, place: Path) -> None:
+    training = {"epochs": 1, "batch-size": 8, "val-split": 0.2, "max-trials": 3, "max-drop": 1, "temperature": 3}
+    methods = ["si", "lwf", {"method": "mas", "lambda": "auto"}, "finetune"]
+    code, out, errors = run("run", sequence(place, training=training, methods=methods), "-o", "out", "--dry-run")
+    assert code == 0, errors
+    lines = [line.split("mascli ")[1].split("  #")[0] for line in out.splitlines() if "mascli train-task" in line]
+    assert len(lines) == 5
+    for line in lines:
+        searched = "mas/b" in line or "si/b" in line
+        assert ("--max-trials 3" in line) is searched and ("--temperature 3" in line) is ("lwf/b" in line), line
+
+
+def test_a_network_that_begins_with_nan_or_without_shapes_is_refused_at_once(run: Run, place: Path) -> None:
+    Path("odd.py").write_text(ODD_NETWORKS)
+    flags = ["--image-size", "8", "--trust-model-code"]
+    code, _, errors = run("init", "--model", "python:odd:nan", *flags, "-o", "nan.st")
+    assert code == 6 and "not finite" in errors and not Path("nan.st").exists()
+    for name, said in (("lazy", "open until it has seen an image"), ("linear", "nothing that tasks share")):
+        code, _, errors = run("init", "--model", f"python:odd:{name}", *flags, "-o", "odd.st")
+        assert code == 5 and said in errors and not Path("odd.st").exists(), errors
+
+
+def test_what_a_start_knows_is_held_against_its_folders_before_anything_begins(run: Run, place: Path) -> None:
+    write_images(place / "other" / "test", {"green": 1, "blue": 2}, 4, size=8)
+    known = {"name": "a", "data": "d/a/train", "test": "other/test"}
+    tasks = [known, {"name": "b", "data": "d/b/train", "test": "d/b/test"}]
+    content = {"checkpoint": "p.st", "tasks": tasks, "methods": ["finetune"], "training": {"epochs": 1, "val-split": 0}}
+    Path("k.yaml").write_text(yaml.safe_dump(content))
+    code, _, errors = run("run", "k.yaml", "-o", "out", "--dry-run")
+    assert code == 3 and "never learned green" in errors
+    Path("names.txt").write_text("blue\nred\n")
+    plain = {**content, "model": "mascli:mlp", "model-arg": {"hidden": "12-12"}, "image-size": 8, "head-name": "a"}
+    plain |= {"weights": "plain.st", "class-names": "names.txt"}
+    del plain["checkpoint"]
+    assert run("export", "p.st", "-o", "plain.st")[0] == 0
+    Path("k.yaml").write_text(yaml.safe_dump(plain))
+    code, _, errors = run("run", "k.yaml", "-o", "out", "--dry-run")
+    assert code == 3 and "never learned green" in errors
+    known["test"] = "d/a/test"
+    Path("k.yaml").write_text(yaml.safe_dump(plain))
+    assert run("run", "k.yaml", "-o", "out", "--dry-run")[0] == 0
+    Path("k.yaml").write_text(yaml.safe_dump({**plain, "weights": "p.st"}))
+    code, _, errors = run("run", "k.yaml", "-o", "out", "--dry-run")
+    assert code == 2 and "is a checkpoint: give it as `checkpoint`" in errors

@@ -15,6 +15,19 @@ def task_names(record: CheckpointRecord | None, options: ModelOptions) -> tuple[
     return record.task_names if record else (options.head_name,)
 
 
+def class_lines(path: Path) -> tuple[str, ...]:
+    """The class names in a file, one a line, without empty lines.
+
+    Raises:
+        UsageError: it cannot be read as text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes {printable(path)}: cannot be read as UTF-8 text ({error})") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
 def check_task(task: str, names: tuple[str, ...], checkpoint: Path) -> None:
     """Check that `task` is one of the checkpoint's.
 

@@ -14,7 +14,7 @@ from mascli.config import UNIFORM, TrainTaskConfig, rehearsal_folders
 from mascli.errors import CheckpointError, listed
 from mascli.files.binding import uncovered_tasks
 from mascli.files.tensor_file import file_sha256
-from mascli.importance.combine_checks import check_counted_once
+from mascli.importance.combine_checks import check_counted_once, check_one_kind
 from mascli.observer import Observer
 from mascli.records import OmegaRecord
 from mascli.training.drift import Drift, predicted_drift
@@ -99,7 +99,9 @@ def protection(config: TrainTaskConfig, opened: Opened, observer: Observer) -> P
         uncovered = opened.task_names if config.lambda_ == 0 else ()
         return Protection(config.penalty, ones, chosen_anchors(config, [ones], start), start, None, (), uncovered, None)
     found = [read_bound_omega(path, opened, named) for path in config.omega]
-    check_counted_once([(omega.where, omega.record) for omega in found])
+    named_records = [(omega.where, omega.record) for omega in found]
+    check_one_kind(named_records, "used together")
+    check_counted_once(named_records)
     for omega in found:
         _tell(omega, opened, observer, trained=config.lambda_ != math.inf)
     values = [{name: value.to(named[name].device) for name, value in omega.values.items()} for omega in found]

@@ -33,7 +33,7 @@ def picture_of_run(result: RunResult) -> Picture:
     return run_picture(
         f"accuracy over {len(result.tasks)} task{'s' if len(result.tasks) > 1 else ''}{seeds}",
         tuple(printable(task) for task in result.tasks),
-        [MethodMatrix(method.label, method.accuracy_matrix) for method in methods],
+        [MethodMatrix(method.title, method.accuracy_matrix) for method in methods],
         [average_course(method) for method in methods],
         {task: [task_course(method, number) for method in methods] for number, task in enumerate(result.tasks)},
         len(result.seeds),
@@ -43,13 +43,13 @@ def picture_of_run(result: RunResult) -> Picture:
 def average_course(method: MethodRun) -> Course:
     """The average accuracy over the tasks learned so far, after each of them, with its interval over seeds."""
     rows = range(len(method.accuracy_matrix))
-    return _course(method.label, 0, [[fmean(run.accuracy_matrix[row]) for run in method.seeds] for row in rows])
+    return _course(method.title, 0, [[fmean(run.accuracy_matrix[row]) for run in method.seeds] for row in rows])
 
 
 def task_course(method: MethodRun, task: int) -> Course:
     """The accuracy on one task from the moment it was learned, with its interval over seeds."""
     rows = range(task, len(method.accuracy_matrix))
-    return _course(method.label, task, [[run.accuracy_matrix[row][task] for run in method.seeds] for row in rows])
+    return _course(method.title, task, [[run.accuracy_matrix[row][task] for run in method.seeds] for row in rows])
 
 
 def _course(label: str, first: int, values: Sequence[Sequence[float]]) -> Course:

@@ -48,10 +48,12 @@ def _named(method: MethodRun) -> str:
     return method.label.replace(", lambda", " (lambda", 1) + (")" if method.lambda_ is not None else "")
 
 
-def _interval(figure: Figure) -> str:
-    """The interval of a figure in brackets, or nothing for one seed."""
+def _interval(figure: Figure, *, of_100: bool = False) -> str:
+    """The interval of a figure in brackets, in words where that of a percentage ends beyond 0 or 100; or nothing."""
     if figure.low is None or figure.high is None:
         return ""
+    if of_100 and (figure.low < 0 or figure.high > 100):
+        return " (the seeds are too few, or differ too much, to say how certain that is)"
     return f" (95 % interval {percent(figure.low)} to {percent(figure.high)})"
 
 
@@ -76,10 +78,8 @@ def _fared(method: MethodRun) -> str:
         kept = "had forgotten nothing of what it knew right after learning them"
     elif forgot.mean < 0:
         kept = f"knew {lost} points more of the earlier ones than right after learning them"
-    told = (
-        f"answered {percent(known.mean)} % of the test images right{_interval(known)}, on average over the tasks, and "
-    )
-    return told + kept + (_interval(forgot) if forgot.mean > 0 else "")
+    right = f"answered {percent(known.mean)} % of the test images right{_interval(known, of_100=True)}"
+    return f"{right}, on average over the tasks, and {kept}" + (_interval(forgot) if forgot.mean > 0 else "")
 
 
 def _against(best: MethodRun, plain: MethodRun) -> str:

@@ -18,6 +18,7 @@ from mascli.files.tensor_file import output_problem, read_header
 from mascli.models.spec import parse_model_spec
 from mascli.reports.run import PlannedSteps, StepRow
 from mascli.workflows.chosen_folders import training_folder
+from mascli.workflows.estimating.settled import class_lines
 from mascli.workflows.pictures.plot_checks import plot_problems
 from mascli.workflows.sequences.done_steps import Content, Steps, made_files, with_resume
 from mascli.workflows.sequences.sequence_steps import Plan, placed, plan
@@ -57,7 +58,7 @@ def check_run(config: RunConfig) -> TaskSequence:
         ]
     if sequence.tasks[0].name.lower() == "start" and sequence.checkpoint is None and "weights" not in sequence.model:
         problems.append("task 'start': the file of that name holds the start itself; call the first task otherwise")
-    problems += _removed_inputs(config, sequence)
+    problems += [*_removed_inputs(config, sequence), *_weight_problems(sequence)]
     if problems:
         raise UsageError("\n".join(problems))
     _check_folders(sequence, known)
@@ -119,6 +120,17 @@ def _folder_problems(config: RunConfig) -> list[str]:
     return problems
 
 
+def _weight_problems(sequence: TaskSequence) -> list[str]:
+    """Why `weights` are none, in a line, where they are a checkpoint that knows more than weights do."""
+    weights = sequence.model.get("weights")
+    try:
+        if weights is None or checkpoint_record(read_header(weights)) is None:
+            return []
+    except CheckpointError:  # a PyTorch file
+        return []
+    return [f"weights: {printable(weights)} is a checkpoint: give it as `checkpoint`, without `model` and its settings"]
+
+
 def _removed_inputs(config: RunConfig, sequence: TaskSequence) -> list[str]:
     """Why `--overwrite` would take away what the sequence starts from, one line each."""
     if not config.overwrite or config.out is None:
@@ -151,14 +163,15 @@ def _check_folders(sequence: TaskSequence, known: tuple[str, ...]) -> None:
     problems = []
     for task in sequence.tasks:
         try:
-            _check_task(task, learned=task.name not in known)
+            _check_task(task, None if task.name not in known else _first_classes(sequence) or ())
         except MascliError as problem:
             problems.append(f"task {task.name}: {problem}")
     if problems:
         raise DataError("\n".join(problems))
 
 
-def _check_task(task: TaskEntry, *, learned: bool) -> None:
+def _check_task(task: TaskEntry, known: tuple[str, ...] | None) -> None:
+    """Check the folders of a task; `known` are the classes of one that the start knows, none if they are not told."""
     if task.estimate_data is not None:
         list_images(task.estimate_data)
     if task.data is None or task.test is None:
@@ -168,8 +181,8 @@ def _check_task(task: TaskEntry, *, learned: bool) -> None:
         for folder in (task.data, *folders):
             for name in task.classes:
                 list_images(folder / name)
-    elif learned:
-        classes = training_folder(task.data).classes
+    elif known is None or known:
+        classes = training_folder(task.data).classes if known is None else known
         for folder in folders:
             labels_for(labelled_folder(folder, allow_empty=True), classes, task.name)
 
@@ -213,7 +226,10 @@ def _classes(task: TaskEntry) -> tuple[str, ...]:
 
 
 def _first_classes(sequence: TaskSequence) -> tuple[str, ...] | None:
-    """The classes of the first task, which the start knows; None of weights, of which they are seen when loaded."""
+    """The classes of the first task, which the start knows; None of weights without names for them."""
+    names = sequence.model.get("classes")
+    if sequence.checkpoint is None and names is not None:
+        return class_lines(names)
     record = checkpoint_record(read_header(sequence.checkpoint)) if sequence.checkpoint is not None else None
     tasks = record.tasks if record is not None else ()
     return next((task.classes for task in tasks if task.name == sequence.tasks[0].name), None)

@@ -14,6 +14,7 @@ from typing import Any
 from mascli.config import UNIFORM, Common, EstimateConfig, EvaluateConfig, InitConfig, MergeConfig, TrainTaskConfig
 from mascli.config.sequence import MethodEntry, Strength, TaskEntry, TaskSequence
 from mascli.config.sequence_checks import estimating_fields, training_fields
+from mascli.config.training_checks import without_ignored
 
 
 @dataclass(frozen=True)
@@ -217,8 +218,6 @@ class _Planner:
     ) -> tuple[Path, str]:
         out = self._folder / place / f"{task.name}.safetensors"
         fields = training_fields(self._sequence, task, method)
-        if "head_of" in protection:
-            fields = {name: value for name, value in fields.items() if name != "head_lr"}  # of a head of its own
         config = TrainTaskConfig(
             checkpoint=start,
             task=task.name,
@@ -231,7 +230,7 @@ class _Planner:
             **protection,
             **self._common,
         )
-        return out, self._add(place / task.name, "train-task", config)
+        return out, self._add(place / task.name, "train-task", without_ignored(config))
 
     def _estimate(
         self,

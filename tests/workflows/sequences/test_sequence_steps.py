@@ -101,7 +101,7 @@ def test_online_ewc_lets_the_old_omega_fade() -> None:
     ]
 
 
-def test_si_collects_while_it_learns_but_not_for_nobody() -> None:
+def test_si_collects_while_it_learns_for_a_task_that_may_follow_too() -> None:
     tasks = (*TASKS, TaskEntry("d", Path("d/train"), Path("d/test")))
     place = "out/seed-0/si"
     found = [line for line in commands(MethodEntry("si", "si", (1.0,)), tasks=tasks) if "evaluate" not in line][1:]
@@ -115,7 +115,7 @@ def test_si_collects_while_it_learns_but_not_for_nobody() -> None:
         f"--collect {place}/c.collected.omega -o {place}/c.safetensors",
         f"mascli merge {place}/b.omega {place}/c.collected.omega --combine sum -o {place}/c.omega",
         f"mascli train-task {place}/c.safetensors --task d --data d/train --omega {place}/c.omega --lambda 1 "
-        f"-o {place}/d.safetensors",
+        f"--collect {place}/d.collected.omega -o {place}/d.safetensors",
     ]
 
 
