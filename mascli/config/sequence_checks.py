@@ -61,7 +61,7 @@ def _start(sequence: TaskSequence, config: RunConfig) -> Iterator[str]:
 
 def _tasks(sequence: TaskSequence) -> Iterator[str]:
     if len(sequence.tasks) < 2 and not (sequence.samples and not sequence.tasks):
-        yield "tasks is missing: at least two, each with its `name`, its `data` and its `test` folder"
+        yield "tasks is missing or too short: at least two, each with its `name`, its `data` and its `test` folder"
     yield from name_problems([task.name for task in sequence.tasks], "task")
     for task in sequence.tasks:
         if len(set(task.classes)) < len(task.classes) or len(task.classes) == 1:

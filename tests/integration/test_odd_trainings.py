@@ -260,3 +260,10 @@ def test_what_a_start_knows_is_held_against_its_folders_before_anything_begins(r
     Path("k.yaml").write_text(yaml.safe_dump({**plain, "weights": "p.st"}))
     code, _, errors = run("run", "k.yaml", "-o", "out", "--dry-run")
     assert code == 2 and "is a checkpoint: give it as `checkpoint`" in errors
+
+
+def test_validation_images_that_are_learned_from_are_told(run: Run, place: Path) -> None:
+    command = ["train-task", "p.st", "--task", "b", "--data", "d/b/train", "--epochs", "1", "--head-epochs", "0"]
+    for val, told in (("d/b/train", True), ("d/b/test", False)):
+        code, _, errors = run(*command, "--val", val, "-o", f"{told}.st")
+        assert code == 0 and ("--val: 16 images to learn from too" in errors) is told, errors

@@ -129,6 +129,11 @@ def learning_data(
         labels = labels_for(val_folder, classes, config.task)
         val_set = read_folder(val_folder, labels, preprocessing, config, observer, config.cache)
         training, validating = list(range(len(images))), list(range(len(val_set)))
+        both = len(set(images.digests).intersection(val_set.digests))
+        if both:
+            observer.note(
+                f"--val: {plural(both, 'image')} to learn from too: what is learned by heart looks right there"
+            )
         unseen = sorted(set(range(len(classes))) - set(val_set.labels.tolist()))
         if unseen:
             lacking = absence("--val", tuple(classes[label] for label in unseen), len(classes))
