@@ -31,10 +31,16 @@ def normalisation_tensors(network: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, tensor in every if id(tensor) in inside - outside and name in stored)
 
 
-def _normalises(module: nn.Module) -> bool:
+def stored_statistics(module: nn.Module) -> list[str]:
+    """The floating-point buffers that a layer itself stores, by name: a mask or a table that is not stored is none."""
     stored = module._buffers.keys() - module._non_persistent_buffers_set
-    found = [tensor for name, tensor in module._buffers.items() if name.startswith("running_") and name in stored]
-    return any(tensor is not None and tensor.is_floating_point() for tensor in found)
+    return [
+        n for n, tensor in module._buffers.items() if n in stored and tensor is not None and tensor.is_floating_point()
+    ]
+
+
+def _normalises(module: nn.Module) -> bool:
+    return any(name.startswith("running_") for name in stored_statistics(module))
 
 
 class OwnTensors(nn.Module):

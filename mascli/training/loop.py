@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mascli.errors import NumericsError
+from mascli.models.batchnorm import stored_statistics
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
 from mascli.training.answers import step_outputs
@@ -271,16 +272,8 @@ def set_training_mode(model: nn.Module, train_batchnorm: bool) -> None:
     """
     model.train()
     for module in model.modules():
-        if not train_batchnorm and _keeps_statistics(module):
+        if not train_batchnorm and stored_statistics(module):
             module.training = False  # not what is inside of it, as dropout in a block that stores a number
-
-
-def _keeps_statistics(module: nn.Module) -> bool:
-    """Whether a layer stores floating-point numbers that are no parameters: a mask or a table is not stored."""
-    stored = module._buffers.keys() - module._non_persistent_buffers_set
-    return any(
-        tensor is not None and tensor.is_floating_point() for name, tensor in module._buffers.items() if name in stored
-    )
 
 
 @contextmanager
