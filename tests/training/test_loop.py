@@ -24,7 +24,7 @@ from mascli.training.loop import Learner, set_training_mode, tasks_loss
 from mascli.training.penalty import make_penalty
 from mascli.training.recipe import Recipe
 from mascli.training.regularizer import Regularizer
-from mascli.training.state import TrainingState, copies
+from mascli.training.state import TrainingState, copies, load_random_state, random_state
 
 RECIPE = Recipe(epochs=2, head_epochs=1, lr=0.1, head_lr=0.1, momentum=0.9, weight_decay=0.0)
 
@@ -453,3 +453,10 @@ def test_what_watches_the_task_sees_its_gradient_without_what_others_add() -> No
         ends.append(state(model))
     assert seen[0][0] and all(torch.equal(g, seen[1][0][name]) for name, g in seen[0][0].items())
     assert not torch.equal(ends[0]["network.0.weight"], ends[1]["network.0.weight"])  # yet it acts
+
+
+def test_random_numbers_of_a_cpu_are_gone_on_with_on_another_kind_of_device() -> None:
+    states = random_state(torch.device("cpu"))
+    wanted = torch.rand(3)
+    load_random_state(states, torch.device("cuda"))
+    assert torch.equal(torch.rand(3), wanted) and not torch.equal(torch.rand(3), wanted)
