@@ -24,7 +24,7 @@ from mascli.data.chosen_classes import link_classes
 from mascli.data.kept_images import keeping_images
 from mascli.data.samples.digits import write_digit_tasks
 from mascli.errors import MascliError, NumericsError, UnstableError
-from mascli.files.atomic import write_text
+from mascli.files.atomic import replacing, write_text
 from mascli.observer import Observer
 from mascli.reports.estimate import NOT_READ, EstimateResult, unreadable_lines
 from mascli.reports.evaluate import EvaluateResult
@@ -75,7 +75,8 @@ def _run(config: RunConfig, sequence: TaskSequence, observer: Observer) -> RunRe
     steps = Steps(folder / "steps", Content())
     check_unchanged(steps, plan.steps)
     if config.sequence.resolve() != (folder / SEQUENCE_COPY).resolve():
-        write_text(folder / SEQUENCE_COPY, config.sequence.read_text(encoding="utf-8"), overwrite=True)
+        with replacing(folder / SEQUENCE_COPY, overwrite=True) as copy:
+            copy.write(config.sequence.read_bytes())
     done = carry_out(plan, steps, observer)
     result = run_result(str(folder), sequence, done.plan, done.records, done.skipped, done.failed)
     report = run_report(result, timed=False)

@@ -192,7 +192,9 @@ def test_strengths_that_share_an_estimate_go_on_without_the_first_of_them(tmp_pa
 
 def test_what_is_refused_leaves_the_copy_of_the_file_that_the_results_are_of(tmp_path: Path, run: Run) -> None:
     file, out = sequence(tmp_path / "s.yaml", methods=["finetune"], tasks=["digits-12", "digits-34"]), tmp_path / "out"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     assert run("run", file, "-o", out)[0] == 0
+    assert (out / "sequence.yaml").read_bytes() == file.read_bytes()
     before = made(out)
     sequence(file, methods=["finetune"], tasks=["digits-12", "digits-34"], training={**SHORT["training"], "epochs": 7})
     code, _, err = run("run", file, "-o", out)
