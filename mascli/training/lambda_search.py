@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ from mascli.training.drift import Drift
 
 # The pull x = 2 eta lambda Omega in a step below which a parameter is free, and from which it is held.
 FREE_PULL, HELD_PULL = 0.01, 1.0
-# The share of all importance that is held where "everything that matters" is.
-MATTERS = 0.99
+# The share of all importance that is held at the upper end of the range.
+MATTERS = 0.5
 # Two neighbouring lambdas are close enough where their ratio is less: four trials a decade.
 CLOSE = 10**0.25
 # Accuracies, in percentage points, that are nearer than this are the same.
@@ -35,8 +36,7 @@ PIECE = 1 << 20
 class Trial:
     """One training with lambda = `strength`: validation accuracy of the new task in percent, predicted drift.
 
-    Strength 0 is plain fine-tuning, infinity learns the head alone. An accuracy that is not finite
-    stands for a training that failed.
+    Strength 0 is plain fine-tuning. An accuracy that is not finite stands for a training that failed.
     """
 
     strength: float
@@ -46,7 +46,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class LambdaRange:
-    """The lambdas worth trying: below `free` no parameter is held, above `frozen` everything that matters is."""
+    """The lambdas worth trying: below `free` no parameter is held, above `frozen` most of what matters is."""
 
     free: float
     frozen: float
@@ -55,11 +55,12 @@ class LambdaRange:
 def lambda_range(omegas: Sequence[Tensor], eta: float) -> LambdaRange:
     """The range of lambda in which the penalty goes from nothing to everything, by the pull x = 2 η λ Ω.
 
-    At `free`, the largest Ω has x = 0.01: λ = 0.01 / (2 η max Ω). At `frozen`, the parameters that carry 99 %
+    At `free`, the largest Ω has x = 0.01: λ = 0.01 / (2 η max Ω). At `frozen`, the parameters that carry half
     of all importance have x >= 1, so that a constant gradient moves them by at most one of its steps:
-    λ = 1 / (2 η q), q being the smallest Ω among them. Beyond, only what hardly matters would be held more, and all
-    of the new task be learned by parameters whose Ω is near 0, which then move so far that the old tasks feel it. All
-    values count; q is known to 1 %, which is rounded down.
+    λ = 1 / (2 η q), q being the smallest Ω among them; most of the others are slowed. Beyond, the old tasks keep
+    no more and the new one learns less: what is left to learn with are parameters whose Ω is near 0, which
+    then move so far that the old tasks feel it. All values count; q is known to 1 %, which is rounded down, and
+    both λ have three digits.
 
     Args:
         omegas: importance >= 0 of each parameter.
@@ -76,70 +77,85 @@ def lambda_range(omegas: Sequence[Tensor], eta: float) -> LambdaRange:
             "the importance is zero everywhere, and no --lambda can protect anything: leave out --omega, or "
             "estimate it on images to which the model gives answers"
         )
-    return LambdaRange(FREE_PULL / (2 * eta * largest), HELD_PULL / (2 * eta * least))
+    return LambdaRange(rounded(FREE_PULL / (2 * eta * largest)), rounded(HELD_PULL / (2 * eta * least)))
 
 
-def next_strength(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float, max_trials: int) -> float | None:
+def next_strength(
+    trials: Sequence[Trial], bounds: LambdaRange | None, max_drop: float, max_trials: int
+) -> float | None:
     """The lambda to try next, or None when the search is over.
 
-    First 0, which says what fine-tuning reaches, then infinity: where the head alone is within the
-    drop, nothing is to be searched for. Then bisection in log λ, to three digits, between the largest λ
-    within the drop and the smallest one above it that is not; `free` stands in for 0 and `frozen` for
-    infinity as long as these are all that is known. It is over where the two are nearer than a factor
-    10^0.25, or when `max_trials` are done, 0 and infinity among them. With `max_trials` 1, only 0 is
-    tried; with 2, infinity as well; with 3, the middle of the range too.
+    First 0, then the two ends of the range: `free`, which says once more what fine-tuning reaches, and
+    `frozen`; where that is within the drop, nothing is to be searched for. Then bisection in log λ, to three
+    digits, between the largest λ within the drop and the smallest one above it that is not; `free` stands
+    in for 0 as long as no other is within. It is over where the two are nearer than a factor 10^0.25, or when
+    `max_trials` are done, the first three among them.
 
     Args:
         trials: what was tried, in any order.
-        max_drop: percentage points of accuracy that may be lost against λ = 0.
+        bounds: the range; not needed before λ = 0 was tried.
+        max_drop: percentage points of accuracy that may be lost against plain fine-tuning.
     """
-    known = {trial.strength for trial in trials}
     if len(trials) >= max_trials:
         return None
-    for end in (0.0, math.inf):
+    known = {trial.strength for trial in trials}
+    if 0.0 not in known:
+        return 0.0
+    assert bounds is not None
+    for end in (bounds.free, bounds.frozen):
         if end not in known:
             return end
-    held = chosen_trial(trials, max_drop).strength
-    if math.isinf(held):
+    held = max(chosen_trial(trials, bounds, max_drop).strength, bounds.free)
+    above = [strength for strength in known if strength > held]
+    if not above or min(above) / held < CLOSE:
         return None
-    low = max(held, bounds.free)
-    high = min(bounds.frozen, *(strength for strength in known if strength > held))
-    if high / low < CLOSE:
-        return None
-    return float(f"{math.exp((math.log(low) + math.log(high)) / 2):.2e}")
+    return rounded(math.sqrt(held) * math.sqrt(min(above)))
 
 
-def chosen_trial(trials: Sequence[Trial], max_drop: float) -> Trial:
-    """The trial with the largest λ whose accuracy is within the drop, as far as was tried.
+def baseline_accuracy(trials: Sequence[Trial], bounds: LambdaRange) -> float:
+    """What plain fine-tuning reaches, in percent: the mean of the trials that hold nothing, λ = 0 and λ <= `free`.
 
-    Within is an accuracy of at least that of λ = 0 less `max_drop` percentage points, equality
-    included (to 1e-9). λ = 0 is always within. Accuracy is noisy and need not fall with λ: a smaller λ that
-    is not within does not matter, and neither does a smaller one that is more accurate. Of several
-    trials with one λ the first counts.
+    A training that failed is left out. One training may be lucky, and the limit is counted from this.
 
     Raises:
         ValueError: λ = 0 was not tried, so that nothing is known to compare with.
     """
-    plain = next((trial for trial in trials if trial.strength == 0), None)
-    if plain is None:
+    if not any(trial.strength == 0 for trial in trials):
         raise ValueError("no trial with lambda 0")
-    best = plain
-    for trial in _firsts(trials):
-        if trial.strength > best.strength and trial.accuracy >= plain.accuracy - max_drop - SAME:
-            best = trial
-    return best
+    return fmean(t.accuracy for t in _firsts(trials) if t.strength <= bounds.free and not math.isnan(t.accuracy))
 
 
-def describe_baseline(trials: Sequence[Trial], max_drop: float) -> str | None:
-    """One line where plain fine-tuning learned less than it could: a protected trial beats it by more than the drop."""
-    plain = next(trial for trial in trials if trial.strength == 0)
-    best = max((trial for trial in trials if not math.isnan(trial.accuracy)), key=lambda trial: trial.accuracy)
-    if best.accuracy <= plain.accuracy + max(max_drop, SAME):
-        return None
-    return (
-        f"the drop is counted from plain fine-tuning ({plain.accuracy:.2f} %), but lambda {best.strength:g} learned "
-        f"the task better ({best.accuracy:.2f} %): this training is unsteady; try a lower --lr or more --epochs"
-    )
+def chosen_trial(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float) -> Trial:
+    """The trial with the largest λ above `free` whose accuracy is within the drop, as far as was tried; else λ = 0.
+
+    Within is an accuracy of at least that of plain fine-tuning (`baseline_accuracy`) less `max_drop` percentage
+    points, equality included (to 1e-9). Accuracy is noisy and need not fall with λ: a smaller λ that is not within
+    does not matter, and neither does a smaller one that is more accurate. Of several trials with one λ
+    the first counts.
+    """
+    limit = baseline_accuracy(trials, bounds) - max_drop - SAME
+    within = [t for t in _firsts(trials) if t.strength == 0 or (t.strength > bounds.free and t.accuracy >= limit)]
+    return max(within, key=lambda trial: trial.strength)
+
+
+def describe_unsteady(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float) -> str | None:
+    """One line where plain fine-tuning says little about what can be learned; None where it does not.
+
+    It does where a protected trial beats it by more than the drop, or it beats itself by that.
+    """
+    plain = baseline_accuracy(trials, bounds)
+    known = [trial for trial in trials if not math.isnan(trial.accuracy)]
+    free = [trial.accuracy for trial in known if trial.strength <= bounds.free]
+    best = max(known, key=lambda trial: trial.accuracy)
+    advice = "this training is unsteady; try a lower --lr or more --epochs"
+    if max(free) - min(free) > max(max_drop, SAME):
+        return f"with nothing held the task was learned to {min(free):.2f} and to {max(free):.2f} %: {advice}"
+    if best.accuracy - plain > max(max_drop, SAME):
+        return (
+            f"the drop is counted from plain fine-tuning ({plain:.2f} %), but lambda {best.strength:g} learned "
+            f"the task better ({best.accuracy:.2f} %): {advice}"
+        )
+    return None
 
 
 def describe_resolution(images: int) -> str | None:
@@ -148,6 +164,11 @@ def describe_resolution(images: int) -> str | None:
         return None
     which = "1 validation image" if images == 1 else f"{images} validation images"
     return f"there are only {which}, of which one is {100 / images:.3g} percentage points: smaller drops cannot be seen"
+
+
+def rounded(strength: float) -> float:
+    """Lambda to three digits, as it is printed and given."""
+    return float(f"{strength:.2e}")
 
 
 def _firsts(trials: Sequence[Trial]) -> list[Trial]:

@@ -16,11 +16,10 @@ from mascli.files.partial_file import partial_path
 from mascli.observer import Observer
 from mascli.records import Step, Task
 from mascli.reports.train_task import TrainResult
-from mascli.training.lambda_search import Trial
 from mascli.training.penalty import Shares
 from mascli.workflows.checked_paths import replaces
 from mascli.workflows.learning.collected import write_collected
-from mascli.workflows.learning.lambda_trials import search_lambda
+from mascli.workflows.learning.lambda_trials import Searched, search_lambda
 from mascli.workflows.learning.progress import TrainingProgress
 from mascli.workflows.learning.protection import Protection, protection
 from mascli.workflows.learning.settings import resolved_recipe, settings_of, unfinished_settings
@@ -71,7 +70,7 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     with asked_to_stop() as stop:
         progress = TrainingProgress(Unfinished(config.out, settings), stop, observer, resume=config.resume)
         try:
-            trained, trials = _learned(config, training, progress, observer)
+            trained, searched = _learned(config, training, progress, observer)
         except (NumericsError, UnstableError):  # going on from what is kept would end the same way
             progress.remove()
             raise
@@ -81,19 +80,18 @@ def _train_task(config: TrainTaskConfig, observer: Observer) -> TrainResult:
     new = replace(opened, tasks=(*opened.tasks, task))
     if config.collect is not None:
         progress.mark()  # two files are written, and a kill may come between them
-    warnings = _write(config, new, held, data, trained, trials, heads_before)
+    warnings = _write(config, new, held, data, trained, searched, heads_before)
     warnings += (HOLDS_NOTHING,) * (_holds_nothing(trained.strength, trained.shares) and bool(opened.tasks))
     progress.remove()
-    return result_of(config, new, held, data, trained, trials, time.monotonic() - started, warnings)
+    return result_of(config, new, held, data, trained, searched, time.monotonic() - started, warnings)
 
 
 def _learned(
     config: TrainTaskConfig, training: TaskTraining, progress: TrainingProgress, observer: Observer
-) -> tuple[Trained, tuple[Trial, ...]]:
-    """The training at the lambda of `config`, or at the one that a search chooses, with its trials."""
+) -> tuple[Trained, Searched | None]:
+    """The training at the lambda of `config`, or at the one that a search chooses, and that search."""
     if wants_search(config):
-        found = search_lambda(training, progress, config.max_drop, config.max_trials, observer)
-        return found.chosen, found.trials
+        return search_lambda(training, progress, config.max_drop, config.max_trials, observer)
     assert config.lambda_ != "auto"
     if config.lambda_ == math.inf and config.batchnorm == "train":
         observer.note("--batchnorm train does nothing at --lambda inf: all that is shared stays, statistics too")
@@ -101,7 +99,7 @@ def _learned(
     _check_protection(config, training.opened, config.lambda_, shares)
     if _holds_nothing(config.lambda_, shares) and training.opened.tasks:
         observer.note(HOLDS_NOTHING)
-    return training.learn(config.lambda_, progress), ()
+    return training.learn(config.lambda_, progress), None
 
 
 def _holds_nothing(strength: float | None, shares: Shares | None) -> bool:
@@ -132,7 +130,7 @@ def _write(
     held: Protection,
     data: LearningData,
     trained: Trained,
-    trials: tuple[Trial, ...],
+    searched: Searched | None,
     heads_before: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Write the omega that was collected, if one was, and the checkpoint; returns warnings."""
@@ -145,8 +143,8 @@ def _write(
     }
     if trained.drift is not None:
         result["drift"] = drift_facts(trained.drift)
-    if trials:
-        result["lambda_search"] = search_facts(trials, trained, config)
+    if searched is not None:
+        result["lambda_search"] = search_facts(searched, trained, config)
     step = Step(
         command="train-task",
         task=config.task,

@@ -45,15 +45,3 @@ def test_norms_or_a_head_of_its_own_are_trained(
     found = json.loads(out)
     assert [epoch["epoch"] for epoch in found["epochs"] if epoch["phase"] == "main"] == [1, 2]
     assert SAID not in found["warnings"]
-
-
-@pytest.mark.parametrize("head", [["--head-of", "flowers"], []], ids=["shared", "own"])
-def test_only_a_head_of_its_own_is_called_the_head_alone(
-    head: list[str], world: Path, checkpoints: Path, run: Run, tmp_path: Path
-) -> None:
-    command = ["train-task", checkpoints / "flowers.st", "--task", "again", "--data", world / "data/flowers/test"]
-    command += ["--omega", checkpoints / "flowers.omega", "--epochs", "1", "--max-trials", "3", "--max-drop", "0"]
-    code, _, err = run(*command, "--val-split", "0.4", *head, "-o", tmp_path / "new.st")
-    assert code == 0, err
-    said = "nothing shared trained, lambda inf" if head else "head alone, lambda inf"
-    assert f"note: {said}: validation accuracy" in err

@@ -12,9 +12,10 @@ from mascli.training.history import Learned, epoch_facts, epoch_of
 from mascli.training.lambda_search import (
     LambdaRange,
     Trial,
+    baseline_accuracy,
     chosen_trial,
-    describe_baseline,
     describe_resolution,
+    describe_unsteady,
     lambda_range,
     next_strength,
 )
@@ -28,15 +29,15 @@ from mascli.workflows.learning.task_training import TaskTraining, Trained
 
 @dataclass(frozen=True)
 class Searched:
-    """The trials in the order they were made, and what the chosen one came to."""
+    """The trials in the order they were made, and the accuracy that their drop is counted from."""
 
     trials: tuple[Trial, ...]
-    chosen: Trained
+    baseline: float
 
 
 def search_lambda(
     training: TaskTraining, progress: TrainingProgress, max_drop: float, max_trials: int, observer: Observer
-) -> Searched:
+) -> tuple[Trained, Searched]:
     """Find the largest lambda that costs the new task at most `max_drop` points of accuracy.
 
     Every trial is a whole training from the same start with the same seeds, so that the chosen one's
@@ -55,29 +56,28 @@ def search_lambda(
     if resolution is not None:
         observer.note(resolution)
     trials = _trials_of(progress)
-    trains_head = training.config.head_of is None
     for trial in trials:
-        observer.note(f"{_described(trial, trains_head)} (before)")
+        observer.note(f"{_described(trial)} (before)")
     if training.recipe.optimizer == "sgd" and "range" not in progress.search:
         progress.search["range"] = _range_for_sgd(training)
-    while True:
-        bounds = LambdaRange(*progress.search.get("range", (1.0, 1.0)))  # not looked at before the first two
-        strength = next_strength(trials, bounds, max_drop, max_trials)
-        if strength is None:
-            break
+    bounds = _range(progress)
+    while (strength := next_strength(trials, bounds, max_drop, max_trials)) is not None:
         trained, trial = _tried(training, progress, strength)
         trials.append(trial)
-        observer.note(_described(trial, trains_head))
+        observer.note(_described(trial))
         if trained is not None and "range" not in progress.search:
             progress.search["range"] = _range_for_adamw(training, trained)
-        if trained is not None and chosen_trial(trials, max_drop).strength == strength:
+        bounds = _range(progress)
+        assert bounds is not None  # plain fine-tuning, which is first, has not failed
+        if trained is not None and chosen_trial(trials, bounds, max_drop).strength == strength:
             progress.kept = copies(trained.learner.kept_tensors())
             progress.search["kept"] = _facts(trained)
         progress.search["trials"] = [asdict(trial) for trial in trials]
-    unsteady = describe_baseline(trials, max_drop)
+    assert bounds is not None
+    unsteady = describe_unsteady(trials, bounds, max_drop)
     if unsteady is not None:
         observer.note(unsteady)
-    return Searched(tuple(trials), _restored(training, progress))
+    return _restored(training, progress), Searched(tuple(trials), baseline_accuracy(trials, bounds))
 
 
 def _tried(training: TaskTraining, progress: TrainingProgress, strength: float) -> tuple[Trained | None, Trial]:
@@ -91,6 +91,11 @@ def _tried(training: TaskTraining, progress: TrainingProgress, strength: float) 
     kept = trained.learned.kept
     assert kept is not None and kept.val_accuracy is not None  # there are validation images
     return trained, Trial(strength, kept.val_accuracy, trained.drift)
+
+
+def _range(progress: TrainingProgress) -> LambdaRange | None:
+    found = progress.search.get("range")
+    return None if found is None else LambdaRange(*found)
 
 
 def _range_for_sgd(training: TaskTraining) -> tuple[float, float]:
@@ -142,10 +147,8 @@ def _trials_of(progress: TrainingProgress) -> list[Trial]:
     return [trial for trial in found if trial is not None]
 
 
-def _described(trial: Trial, trains_head: bool) -> str:
-    infinite = "head alone" if trains_head else "nothing shared trained"
-    what = {0: "fine-tuning, lambda 0", math.inf: f"{infinite}, lambda inf"}.get(trial.strength)
-    what = what or f"lambda {trial.strength:g}"
+def _described(trial: Trial) -> str:
+    what = f"lambda {trial.strength:g}" if trial.strength else "fine-tuning, lambda 0"
     if trial.drift is None:
         return (
             f"{what}: failed" if math.isnan(trial.accuracy) else f"{what}: validation accuracy {trial.accuracy:.2f} %"

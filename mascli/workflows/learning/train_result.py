@@ -12,7 +12,7 @@ from mascli.reports.train_task import DriftFacts, DriftRow, EpochRow, SearchFact
 from mascli.training.diagnosis import generalising_problem, head_problem, learning_problems, silent_layers
 from mascli.training.drift import Drift
 from mascli.training.history import Epoch
-from mascli.training.lambda_search import Trial
+from mascli.workflows.learning.lambda_trials import Searched
 from mascli.workflows.learning.protection import Protection
 from mascli.workflows.learning.task_data import LearningData
 from mascli.workflows.learning.task_training import Trained
@@ -28,14 +28,14 @@ def result_of(
     held: Protection,
     data: LearningData,
     trained: Trained,
-    trials: tuple[Trial, ...],
+    searched: Searched | None,
     seconds: float,
     warnings: tuple[str, ...] = (),
 ) -> TrainResult:
     """The typed result of a task that was learned."""
     learned, shares = trained.learned, trained.shares
     kept, acts = learned.kept, bool(held.omegas) and trained.strength not in (None, 0, math.inf)
-    lost = bool(trials) and trained.strength == 0
+    lost = searched is not None and trained.strength == 0
     distill = None if trained.strength == math.inf or len(new.tasks) == 1 else config.distill
     return TrainResult(
         out=str(config.out),
@@ -59,10 +59,10 @@ def result_of(
         held=shares.held if shares else None,
         uncovered_tasks=new.task_names[:-1] if lost else held.uncovered,
         unprotected_parameters=() if trained.strength == math.inf else held.unprotected,
-        warnings=(*_warnings(config, new, data, trained, trials), *warnings),
+        warnings=(*_warnings(config, new, data, trained, searched), *warnings),
         seconds=seconds,
         drift=_drift(trained.drift),
-        lambda_search=_search(trials, trained, config) if trials else None,
+        lambda_search=_search(searched, trained, config) if searched else None,
         collected=None if config.collect is None else str(config.collect),
         distill=distill,
         temperature=None if distill is None else config.temperature,
@@ -76,9 +76,9 @@ def drift_facts(drift: Drift) -> dict[str, object]:
     return asdict(Drift(drift.linear, drift.quadratic, drift.relative, drift.layers[:LAYERS]))
 
 
-def search_facts(trials: tuple[Trial, ...], trained: Trained, config: TrainTaskConfig) -> dict[str, object]:
+def search_facts(searched: Searched, trained: Trained, config: TrainTaskConfig) -> dict[str, object]:
     """The search for lambda as a checkpoint stores it."""
-    found: dict[str, object] = plain(_search(trials, trained, config))
+    found: dict[str, object] = plain(_search(searched, trained, config))
     return found
 
 
@@ -89,8 +89,7 @@ def _drift(drift: Drift | None) -> DriftFacts | None:
     return DriftFacts(drift.linear, drift.quadratic, drift.relative, layers)
 
 
-def _search(trials: tuple[Trial, ...], trained: Trained, config: TrainTaskConfig) -> SearchFacts:
-    baseline = next(trial.accuracy for trial in trials if trial.strength == 0)
+def _search(searched: Searched, trained: Trained, config: TrainTaskConfig) -> SearchFacts:
     rows = tuple(
         TrialRow(
             lambda_=trial.strength,
@@ -100,9 +99,9 @@ def _search(trials: tuple[Trial, ...], trained: Trained, config: TrainTaskConfig
             relative=trial.drift.relative if trial.drift else None,
             chosen=trial.strength == trained.strength,
         )
-        for trial in trials
+        for trial in searched.trials
     )
-    return SearchFacts(config.max_drop, baseline, rows)
+    return SearchFacts(config.max_drop, searched.baseline, rows)
 
 
 def _interval(kept: Epoch | None, images: int) -> tuple[float, float] | None:
@@ -112,7 +111,7 @@ def _interval(kept: Epoch | None, images: int) -> tuple[float, float] | None:
 
 
 def _warnings(
-    config: TrainTaskConfig, new: Opened, data: LearningData, trained: Trained, trials: tuple[Trial, ...]
+    config: TrainTaskConfig, new: Opened, data: LearningData, trained: Trained, searched: Searched | None
 ) -> tuple[str, ...]:
     """What went wrong while learning, one line each."""
     model, kept = new.model, trained.learned.kept
@@ -132,13 +131,13 @@ def _warnings(
         held=held,
         lowest_accuracy=lowest,
         searched=wants_search(config),
-        plain_failed=_plain_failed(trials, data),
+        plain_failed=searched is not None and _plain_failed(searched, data),
     )
     if kept is not None and kept.val_accuracy is not None and interval is not None:
         found += generalising_problem(kept.loss, len(data.classes), kept.val_accuracy, interval)
     if trained.strength != math.inf:
         found += head_problem(trained.learned, len(data.validating))
-    if trials and trained.strength == 0 and len(new.tasks) > 1:
+    if searched is not None and trained.strength == 0 and len(new.tasks) > 1:
         found += (
             f"no lambda above 0 that was tried costs at most {config.max_drop:g} points, so nothing is protected; "
             "allow a larger --max-drop, or give a --lambda",
@@ -146,8 +145,8 @@ def _warnings(
     return found
 
 
-def _plain_failed(trials: tuple[Trial, ...], data: LearningData) -> bool:
+def _plain_failed(searched: Searched, data: LearningData) -> bool:
     """Whether a search has seen that plain fine-tuning is no better than guessing."""
     images = len(data.validating)
-    found = [wilson_interval(round(t.accuracy * images / 100), images)[0] for t in trials if t.strength == 0]
-    return any(lowest <= 100 / len(data.classes) for lowest in found)
+    lowest, _ = wilson_interval(round(searched.baseline * images / 100), images)
+    return lowest <= 100 / len(data.classes)
