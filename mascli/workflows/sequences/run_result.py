@@ -50,13 +50,22 @@ def run_result(
         seeds=sequence.seeds,
         methods=tuple(methods),
         forgetting=sequence.forgetting,
-        warnings=_warnings(records),
+        warnings=(*_judged_by_what_chose(sequence), *_warnings(records)),
         failed=tuple(f"{name}: {text}" for name, text in failed.items()),
         steps=len(records),
         skipped=skipped,
         seconds=sum(record.seconds for record in records.values()),
         method_seconds=seconds,
     )
+
+
+def _judged_by_what_chose(sequence: TaskSequence) -> Iterator[str]:
+    for task in sequence.tasks:
+        if task.val is not None and task.test is not None and task.val.resolve() == task.test.resolve():
+            yield (
+                f"task {task.name}: `val` is the folder of `test`: epochs and lambda are chosen on the images that are "
+                "to judge them, and the accuracies are too good"
+            )
 
 
 def _warnings(records: Records) -> tuple[str, ...]:
