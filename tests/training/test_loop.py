@@ -16,15 +16,13 @@ from torch import Tensor, nn
 from mascli.errors import NumericsError
 from mascli.models.heads import MultiHeadModel
 from mascli.observer import Observer
-from mascli.training.answers import step_outputs
 from mascli.training.batches import Batch
-from mascli.training.diagnosis import generalising_problem, head_problem, learning_problems, silent_layers
-from mascli.training.history import Epoch, Learned, Validation
-from mascli.training.loop import Learner, set_training_mode, tasks_loss
+from mascli.training.history import Learned, Validation
+from mascli.training.loop import Learner, tasks_loss
 from mascli.training.penalty import make_penalty
 from mascli.training.recipe import Recipe
 from mascli.training.regularizer import Regularizer
-from mascli.training.state import TrainingState, copies, load_random_state, random_state
+from mascli.training.state import TrainingState, copies
 
 RECIPE = Recipe(epochs=2, head_epochs=1, lr=0.1, head_lr=0.1, momentum=0.9, weight_decay=0.0)
 
@@ -277,62 +275,13 @@ def test_the_best_epoch_is_kept_and_of_equals_that_with_the_lower_loss(
 def test_without_validation_the_last_epoch_is_kept() -> None:
     learned = run(network())
     assert learned.best_epoch == 2
-    assert [(e.phase, e.epoch) for e in learned.epochs] == [
-        ("head", 1),
-        ("main", 1),
-        ("main", 2),
-    ]
+    assert [(e.phase, e.epoch) for e in learned.epochs] == [("head", 1), ("main", 1), ("main", 2)]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     model = network()
     with pytest.raises(NumericsError, match=r"not finite in main epoch 1.*lower --lr"):
         run(model, replace(RECIPE, lr=1e30))
-
-
-def test_failed_learning_is_named() -> None:
-    assert learning_problems(0.2, 2, (), held=0.9, lowest_accuracy=None) == ()
-    (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=50.0)
-    assert "not learned" in line and "--lambda" in line
-    (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.1, lowest_accuracy=None)
-    assert "not learned" in line and "--lambda" not in line
-    assert learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=60.0) == ()
-    (line,) = learning_problems(0.1, 2, ("features.relu",), held=0.0, lowest_accuracy=99.0)
-    assert "features.relu" in line and "--lambda" not in line
-    (line,) = learning_problems(0.9 * math.log(2), 2, (), held=0.9, lowest_accuracy=50.0, searched=True)
-    assert "--max-drop" in line and "--lambda" not in line
-    found = learning_problems(0.7, 2, (), held=0.9, lowest_accuracy=50.0, searched=True, plain_failed=True)
-    assert "--max-drop" not in found[0] and "more --epochs or another --lr" in found[0]
-    assert learning_problems(math.nan, 2, (), held=0.9, lowest_accuracy=None) == ()
-
-
-def test_images_known_by_heart_are_named() -> None:
-    (line,) = generalising_problem(0.001, 2, 50.0, (40.0, 60.0))
-    assert "overfitting" in line and "BatchNorm" in line
-    assert generalising_problem(0.3, 2, 50.0, (40.0, 60.0)) == ()
-    assert generalising_problem(0.001, 2, 62.0, (52.0, 71.0)) == ()
-    assert generalising_problem(math.nan, 2, 50.0, (40.0, 60.0)) == ()
-    assert generalising_problem(0.001, 2, 100.0, (34.2, 100.0)) == ()  # two images, both right
-
-
-def test_a_head_that_was_better_than_what_was_kept_is_named() -> None:
-    def learned(head: float | None, main: float) -> Learned:
-        before = None if head is None else Validation(head, 1.0)
-        return Learned((Epoch("head", 1, 1.0, before), Epoch("main", 1, 1.0, Validation(main, 1.0))), 1)
-
-    (line,) = head_problem(learned(90.0, 80.0), 20)
-    assert line.startswith("head epoch 1 was better (90.00 %) than what was kept (80.00 %)") and "--lr" in line
-    assert head_problem(learned(85.0, 80.0), 20) == ()  # one image
-    assert head_problem(learned(None, 80.0), 20) == head_problem(learned(70.0, 80.0), 20) == ()
-
-
-def test_a_layer_without_an_active_unit_is_found() -> None:
-    model = network()
-    images = torch.randn(4, 1, 4, 4)
-    assert silent_layers(model, lambda: model(images, ("new",))) == ()
-    with torch.no_grad():
-        model.network.get_submodule("0").bias.fill_(-100)
-    assert silent_layers(model, lambda: model(images, ("new",))) == ("1",)
 
 
 @pytest.mark.parametrize("phase", ["head", "main"])
@@ -379,48 +328,6 @@ def test_where_nothing_learns_the_model_is_validated_once_and_left_as_it_is() ->
     assert [epoch.epoch for epoch in learned.epochs if epoch.phase == "main"] == [1, 2]
 
 
-def outputs_in_training(batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], MultiHeadModel]:
-    """Of a network whose tasks have norms of their own: outputs, the new task's statistics, and the network."""
-    model = network(norm=True)
-    model.own_normalisation()
-    model.own.add(model.network, "new")
-    set_training_mode(model, train_batchnorm=True)
-    outputs = step_outputs(model, batch, ("new", "old"), ())
-    return outputs, {name: tensor for name, tensor in state(model).items() if name.startswith("network.1.")}, model
-
-
-def test_norms_of_each_tasks_own_see_that_tasks_images_alone() -> None:
-    images, owners = torch.randn(6, 1, 4, 4), torch.tensor([0, 1, 0, 1, 1, 0])
-    own, statistics, _ = outputs_in_training(Batch(images[owners == 0], owners[:3]))
-    mixed, found, model = outputs_in_training(Batch(images, owners, owners))
-    assert torch.equal(mixed["new"][owners == 0], own["new"])
-    assert all(torch.equal(tensor, statistics[name]) for name, tensor in found.items())
-    old = model.eval()(images[owners == 1], ("old",))[0]  # by the statistics that it had
-    assert torch.equal(mixed["old"][owners == 1], old) and not mixed["old"][owners == 0].any()
-    single, unmoved, _ = outputs_in_training(Batch(images[:2], owners[:2], owners[:2]))
-    assert single["new"].isfinite().all() and not unmoved["network.1.running_mean"].any()  # of one image: no statistics
-    assert found["network.1.running_mean"].any()
-    assert set(outputs_in_training(Batch(images[:2], owners[:2], torch.ones(2)))[0]) == {"old"}
-
-
-class Stored(nn.Module):
-    """A block that stores a number, with dropout inside of it."""
-
-    def __init__(self, persistent: bool) -> None:
-        super().__init__()
-        self.drop = nn.Dropout()
-        self.register_buffer("scale", torch.ones(1), persistent=persistent)
-
-
-def test_what_keeps_statistics_stays_and_what_is_inside_of_it_or_only_has_a_table_learns() -> None:
-    model = nn.Sequential(Stored(True), Stored(False), nn.BatchNorm2d(2), nn.Dropout())
-    set_training_mode(model, train_batchnorm=False)
-    assert [module.training for module in model] == [False, True, False, True]
-    assert model[0].drop.training and model[1].drop.training
-    set_training_mode(model, train_batchnorm=True)
-    assert all(module.training for module in model.modules())
-
-
 class Away(Regularizer):
     """Adds a loss that pulls every shared parameter away."""
 
@@ -453,10 +360,3 @@ def test_what_watches_the_task_sees_its_gradient_without_what_others_add() -> No
         ends.append(state(model))
     assert seen[0][0] and all(torch.equal(g, seen[1][0][name]) for name, g in seen[0][0].items())
     assert not torch.equal(ends[0]["network.0.weight"], ends[1]["network.0.weight"])  # yet it acts
-
-
-def test_random_numbers_of_a_cpu_are_gone_on_with_on_another_kind_of_device() -> None:
-    states = random_state(torch.device("cpu"))
-    wanted = torch.rand(3)
-    load_random_state(states, torch.device("cuda"))
-    assert torch.equal(torch.rand(3), wanted) and not torch.equal(torch.rand(3), wanted)
