@@ -158,12 +158,15 @@ def describe_unsteady(trials: Sequence[Trial], bounds: LambdaRange, max_drop: fl
     return None
 
 
-def describe_resolution(images: int) -> str | None:
+def describe_resolution(images: int, max_drop: float) -> str | None:
     """One line on what accuracy on so few validation images cannot tell apart; None from 200 images on."""
     if images >= ENOUGH_IMAGES:
         return None
-    which = "1 validation image" if images == 1 else f"{images} validation images"
-    return f"there are only {which}, of which one is {100 / images:.3g} percentage points: smaller drops cannot be seen"
+    which, one = "1 validation image" if images == 1 else f"{images} validation images", 100 / images
+    line = f"there are only {which}, of which one is {one:.3g} percentage points: smaller drops cannot be seen"
+    if not 0 < max_drop < one:
+        return line
+    return f"{line}, and --max-drop {max_drop:g} allows none of them to be lost; --max-drop {math.ceil(one)} allows one"
 
 
 def rounded(strength: float) -> float:

@@ -164,10 +164,13 @@ def test_importance_that_is_zero_everywhere_is_refused(omegas: list[torch.Tensor
 
 
 def test_few_validation_images_are_named_with_what_one_of_them_is() -> None:
-    assert describe_resolution(200) is None
-    line = describe_resolution(50)
-    assert line is not None and "50 validation images" in line and "2 percentage points" in line
-    line = describe_resolution(1)
+    assert describe_resolution(200, 0.1) is None
+    line = describe_resolution(50, 2.0)
+    assert line is not None and "50 validation images" in line and line.endswith("drops cannot be seen")
+    assert "2 percentage points" in line and describe_resolution(50, 0.0) == line
+    line = describe_resolution(24, 2.0)
+    assert line is not None and "--max-drop 2 allows none of them to be lost; --max-drop 5 allows one" in line
+    line = describe_resolution(1, 2.0)
     assert line is not None and "1 validation image," in line and "100 percentage points" in line
 
 

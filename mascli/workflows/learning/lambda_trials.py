@@ -52,7 +52,7 @@ def search_lambda(
             "--lambda auto measures accuracy on validation images, and no class has enough images to hold one back: "
             "give --val FOLDER, or a number as --lambda"
         )
-    resolution = describe_resolution(training.validation_images)
+    resolution = describe_resolution(training.validation_images, max_drop)
     if resolution is not None:
         observer.note(resolution)
     trials = _trials_of(progress)
