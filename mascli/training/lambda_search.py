@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from mascli.training.drift import Drift
 
 # The pull x = 2 eta lambda Omega in a step below which a parameter is free, and from which it is held.
 FREE_PULL, HELD_PULL = 0.01, 1.0
-# The share of all importance that is held at the upper end of the range.
-MATTERS = 0.5
+# The share of all importance that is not free at the lower end of the range, and that is held at the upper end.
+FREE_SHARE, HELD_SHARE = 0.01, 0.5
 # Two neighbouring lambdas are close enough where their ratio is less: four trials a decade.
 CLOSE = 10**0.25
 # Accuracies, in percentage points, that are nearer than this are the same.
@@ -30,6 +31,8 @@ SAME = 1e-9
 # Validation images from which on one of them is half a percentage point or less.
 ENOUGH_IMAGES = 200
 PIECE = 1 << 20
+# The upper 16 bits of positive float32 numbers have their order, and seven binary digits: the least number with each.
+GROUPS = (np.arange(1 << 15, dtype=np.uint32) << 16).view(np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,38 +49,39 @@ class Trial:
 
 @dataclass(frozen=True)
 class LambdaRange:
-    """The lambdas worth trying: below `free` no parameter is held, above `frozen` most of what matters is."""
+    """The lambdas worth trying: at `free` next to nothing is held, at `frozen` most of what matters."""
 
     free: float
     frozen: float
 
 
-def lambda_range(omegas: Sequence[Tensor], eta: float) -> LambdaRange:
+def lambda_range(omegas: Sequence[Tensor], pulls: Sequence[Tensor]) -> LambdaRange:
     """The range of lambda in which the penalty goes from nothing to everything, by the pull x = 2 η λ Ω.
 
-    At `free`, the largest Ω has x = 0.01: λ = 0.01 / (2 η max Ω). At `frozen`, the parameters that carry half
-    of all importance have x >= 1, so that a constant gradient moves them by at most one of its steps:
-    λ = 1 / (2 η q), q being the smallest Ω among them; most of the others are slowed. Beyond, the old tasks keep
-    no more and the new one learns less: what is left to learn with are parameters whose Ω is near 0, which
-    then move so far that the old tasks feel it. All values count; q is known to 1 %, which is rounded down, and
-    both λ have three digits.
+    At `free`, the parameters with x >= 0.01 carry 1 % of all importance: all others move freely. At `frozen`,
+    those with x >= 1, which a constant gradient moves by at most one of its steps, carry half of it, and most
+    others are slowed. Beyond, the old tasks keep no more and the new one learns less: what is left to learn
+    with are parameters whose Ω is near 0, which then move so far that the old tasks feel it. Shares, not
+    extremes: one parameter whose Ω is far above all others, or whose steps are, settles nothing. All values
+    count; both λ are known to 1 %, and have three digits.
 
     Args:
         omegas: importance >= 0 of each parameter.
-        eta: η > 0, the step that a constant gradient comes to; for an optimiser whose step differs from
-            parameter to parameter, a typical one.
+        pulls: x of each at λ = 1; importance with a pull of 0 does not count.
 
     Raises:
-        UsageError: no importance is positive, and no lambda can hold anything.
+        UsageError: nothing has importance and a pull, and no lambda can hold anything.
     """
-    largest = max((float(omega.max()) for omega in omegas if omega.numel()), default=0.0)
-    least = _least_that_matters(omegas, MATTERS)
-    if not largest > 0 or least is None:
+    carried = _importance_by_pull(omegas, pulls)
+    used = np.flatnonzero(carried)[::-1]  # from the largest pulls on
+    if not used.size:
         raise UsageError(
             "the importance is zero everywhere, and no --lambda can protect anything: leave out --omega, or "
             "estimate it on images to which the model gives answers"
         )
-    return LambdaRange(rounded(FREE_PULL / (2 * eta * largest)), rounded(HELD_PULL / (2 * eta * least)))
+    sums = carried[used].cumsum()
+    free, frozen = GROUPS[used[np.searchsorted(sums, np.array((FREE_SHARE, HELD_SHARE)) * sums[-1])]].tolist()
+    return LambdaRange(rounded(FREE_PULL / free), rounded(HELD_PULL / frozen))
 
 
 def next_strength(
@@ -182,26 +186,18 @@ def _firsts(trials: Sequence[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def _least_that_matters(omegas: Sequence[Tensor], share: float) -> float | None:
-    """The smallest of the largest values that together make up `share` of the sum, less at most 1 %; None if all are 0.
-
-    The upper 16 bits of positive float32 numbers have the order of the numbers and seven binary digits
-    of them. Values below 1e-40 count as zero.
-    """
-    groups = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)  # the least value of each group of values
-    counts = np.zeros(groups.size, np.int64)
-    for bits in _upper_bits(omegas):
-        counts += np.bincount(bits, minlength=counts.size)
-    used = np.flatnonzero(counts)[::-1]  # from the largest values on
-    used = used[groups[used] > 0]
-    if not used.size:
-        return None
-    sums = (counts[used] * groups[used].astype(np.float64)).cumsum()
-    return float(groups[used[np.searchsorted(sums, share * sums[-1])]])
+def _importance_by_pull(omegas: Sequence[Tensor], pulls: Sequence[Tensor]) -> NDArray[np.float64]:
+    """The importance of the parameters whose pull is in each of GROUPS; of a pull below 1e-40 none."""
+    carried = np.zeros(GROUPS.size)
+    for bits, importance in _pieces(omegas, pulls):
+        carried += np.bincount(bits, importance, GROUPS.size)
+    carried[GROUPS <= 0] = 0
+    return carried
 
 
-def _upper_bits(omegas: Sequence[Tensor]) -> Iterator[NDArray[np.uint32]]:
-    """The upper 16 bits of all values, without the sign that a zero may have, piece by piece."""
-    for omega in omegas:
-        for piece in omega.detach().to("cpu", torch.float32).reshape(-1).split(PIECE):
-            yield (piece.numpy().view(np.uint32) >> 16) & 0x7FFF
+def _pieces(omegas: Sequence[Tensor], pulls: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.uint32], NDArray[Any]]]:
+    """The upper 16 bits of all pulls, without the sign that a zero may have, and importance, piece by piece."""
+    for omega, pull in zip(omegas, pulls, strict=True):
+        columns = (tensor.detach().to("cpu", torch.float32).reshape(-1).split(PIECE) for tensor in (pull, omega))
+        for of_pull, of_omega in zip(*columns, strict=True):
+            yield (of_pull.numpy().view(np.uint32) >> 16) & 0x7FFF, of_omega.numpy()

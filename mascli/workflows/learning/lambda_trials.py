@@ -20,7 +20,7 @@ from mascli.training.lambda_search import (
     next_strength,
 )
 from mascli.training.optimizers import effective_rate
-from mascli.training.penalty import Shares
+from mascli.training.penalty import Shares, scaled
 from mascli.training.state import copies
 from mascli.typed import build
 from mascli.workflows.learning.progress import TrainingProgress
@@ -99,18 +99,18 @@ def _range(progress: TrainingProgress) -> LambdaRange | None:
 
 
 def _range_for_sgd(training: TaskTraining) -> tuple[float, float]:
-    recipe = training.recipe
+    recipe, omegas = training.recipe, list(training.held.omegas.values())
     eta = effective_rate(recipe.lr, recipe.momentum, recipe.dampening)
-    found = lambda_range(list(training.held.omegas.values()), eta)
+    found = lambda_range(omegas, scaled(omegas, 2 * eta) if omegas else [])
     return found.free, found.frozen
 
 
 def _range_for_adamw(training: TaskTraining, plain: Trained) -> tuple[float, float]:
-    """By the steps that plain fine-tuning came to: x = 2 eta Omega, element by element, at lambda 1."""
+    """By the steps that plain fine-tuning came to."""
     penalty = training.held.penalty(training.opened, training.recipe, 1.0)
     assert penalty is not None
     penalty.new_epoch(plain.learner.optimizer)
-    found = lambda_range(penalty.pulls(), 0.5)
+    found = lambda_range(penalty.omegas, penalty.pulls())
     return found.free, found.frozen
 
 
