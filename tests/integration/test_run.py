@@ -304,6 +304,9 @@ def test_other_settings_are_refused_and_overwrite_starts_anew(tmp_path: Path, ru
     assert code == 2 and "another epochs" in err and "--overwrite" in err
     code, text, _ = run("run", file, "-o", out, "--dry-run")
     assert code == 0 and "# done with another epochs" in text
+    assert [line.endswith("# done") for line in text.splitlines() if line.startswith("  mascli ")] == [True] + [
+        False
+    ] * 4
     assert {k: v for k, v in made(out).items() if k != "sequence.yaml"} == {
         k: v for k, v in before.items() if k != "sequence.yaml"
     }

@@ -20,7 +20,7 @@ from mascli.reports.run import PlannedSteps, StepRow
 from mascli.workflows.chosen_folders import training_folder
 from mascli.workflows.estimating.settled import class_lines
 from mascli.workflows.pictures.plot_checks import plot_problems
-from mascli.workflows.sequences.done_steps import Content, Steps, made_files, with_resume
+from mascli.workflows.sequences.done_steps import Content, Steps, made_files, outputs_of, read_by, with_resume
 from mascli.workflows.sequences.sequence_steps import Plan, placed, plan
 
 # A file that marks a folder as one that `mascli run` has made.
@@ -97,13 +97,16 @@ def planned_steps(config: RunConfig, sequence: TaskSequence) -> PlannedSteps:
     steps = Steps(config.out / "steps", Content())
     planned = plan_of(config, sequence).steps
     made = steps.made(planned)
-    rows = tuple(
-        StepRow(
-            step.name, command_line(with_resume(step.config)), steps.done(step) is not None, steps.changes(step, made)
-        )
-        for step in planned
-    )
-    return PlannedSteps(str(config.out), rows)
+    rows: list[StepRow] = []
+    others = set[Path]()  # files that will hold something else
+    for step in planned:
+        changes = steps.changes(step, made)
+        depends = any(path in others for _, path in read_by(step))
+        if changes or depends:
+            others |= {*outputs_of(step)}
+        done = steps.done(step) is not None and not depends
+        rows.append(StepRow(step.name, command_line(with_resume(step.config)), done, changes))
+    return PlannedSteps(str(config.out), tuple(rows))
 
 
 def _folder_problems(config: RunConfig) -> list[str]:
