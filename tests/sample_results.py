@@ -109,8 +109,8 @@ TRAIN = TrainResult(
         2.0,
         87.25,
         (
-            TrialRow(0.0, 87.25, 210.0, 3.5, 0.259, False),
-            TrialRow(math.inf, 41.5, 0.0, 0.0, 0.0, False),
+            TrialRow(0.0, 87.5, 210.0, 3.5, 0.259, False),
+            TrialRow(0.125, 87.0, 205.0, 3.25, 0.253, False),
             TrialRow(10.0, 86.27, 12.5, 0.031, 0.0154, True),
             TrialRow(316.0, math.nan, None, None, None, False),
         ),

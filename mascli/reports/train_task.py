@@ -64,7 +64,10 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SearchFacts:
-    """A search for lambda: the drop allowed (percentage points) from the accuracy of plain fine-tuning (percent)."""
+    """A search for lambda: the drop allowed (percentage points) from the accuracy of plain fine-tuning (percent).
+
+    `baseline` is that accuracy, the mean of the trials at lambda 0 and at the smallest above it.
+    """
 
     max_drop: float
     baseline: float

@@ -62,7 +62,7 @@ def lambda_range(omegas: Sequence[Tensor], pulls: Sequence[Tensor]) -> LambdaRan
     those with x >= 1, which a constant gradient moves by at most one of its steps, carry half of it, and most
     others are slowed. Beyond, the old tasks keep no more and the new one learns less: what is left to learn
     with are parameters whose Ω is near 0, which then move so far that the old tasks feel it. Shares, not
-    extremes: one parameter whose Ω is far above all others, or whose steps are, settles nothing. All values
+    extremes: a pull far above all others, where AdamW has hardly seen a gradient, settles nothing. All values
     count; both λ are known to 1 %, and have three digits.
 
     Args:
@@ -76,8 +76,8 @@ def lambda_range(omegas: Sequence[Tensor], pulls: Sequence[Tensor]) -> LambdaRan
     used = np.flatnonzero(carried)[::-1]  # from the largest pulls on
     if not used.size:
         raise UsageError(
-            "the importance is zero everywhere, and no --lambda can protect anything: leave out --omega, or "
-            "estimate it on images to which the model gives answers"
+            "the importance is zero everywhere, or too small to count at this --lr, and no --lambda can protect "
+            "anything: leave out --omega, or estimate it on images to which the model gives answers"
         )
     sums = carried[used].cumsum()
     free, frozen = GROUPS[used[np.searchsorted(sums, np.array((FREE_SHARE, HELD_SHARE)) * sums[-1])]].tolist()
@@ -89,7 +89,7 @@ def next_strength(
 ) -> float | None:
     """The lambda to try next, or None when the search is over.
 
-    First 0, then the two ends of the range: `free`, which says once more what fine-tuning reaches, and
+    First 0, then the two ends of the range: `free`, which says once more what learning freely reaches, and
     `frozen`; where that is within the drop, nothing is to be searched for. Then bisection in log λ, to three
     digits, between the largest λ within the drop and the smallest one above it that is not; `free` stands
     in for 0 as long as no other is within. It is over where the two are nearer than a factor 10^0.25, or when
@@ -117,9 +117,9 @@ def next_strength(
 
 
 def baseline_accuracy(trials: Sequence[Trial], bounds: LambdaRange) -> float:
-    """What plain fine-tuning reaches, in percent: the mean of the trials that hold nothing, λ = 0 and λ <= `free`.
+    """What plain fine-tuning reaches, in percent: the mean of the trials that hold hardly anything, λ <= `free`.
 
-    A training that failed is left out. One training may be lucky, and the limit is counted from this.
+    A training that failed is left out. One alone may be lucky, and the limit is counted from this.
 
     Raises:
         ValueError: λ = 0 was not tried, so that nothing is known to compare with.
@@ -142,19 +142,20 @@ def chosen_trial(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float) 
     return max(within, key=lambda trial: trial.strength)
 
 
-def describe_unsteady(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float) -> str | None:
+def describe_unsteady(trials: Sequence[Trial], bounds: LambdaRange, max_drop: float, images: int) -> str | None:
     """One line where plain fine-tuning says little about what can be learned; None where it does not.
 
-    It does where a protected trial beats it by more than the drop, or it beats itself by that.
+    It does where a protected trial beats it by more than the drop, or it beats itself by that, and by more
+    than one of so many validation images.
     """
     plain = baseline_accuracy(trials, bounds)
     known = [trial for trial in trials if not math.isnan(trial.accuracy)]
     free = [trial.accuracy for trial in known if trial.strength <= bounds.free]
     best = max(known, key=lambda trial: trial.accuracy)
-    advice = "this training is unsteady; try a lower --lr or more --epochs"
-    if max(free) - min(free) > max(max_drop, SAME):
+    much, advice = max(max_drop, 100 / images) + SAME, "this training is unsteady; try a lower --lr or more --epochs"
+    if max(free) - min(free) > much:
         return f"with nothing held the task was learned to {min(free):.2f} and to {max(free):.2f} %: {advice}"
-    if best.accuracy - plain > max(max_drop, SAME):
+    if best.accuracy - plain > much:
         return (
             f"the drop is counted from plain fine-tuning ({plain:.2f} %), but lambda {best.strength:g} learned "
             f"the task better ({best.accuracy:.2f} %): {advice}"
@@ -170,7 +171,7 @@ def describe_resolution(images: int, max_drop: float) -> str | None:
     line = f"there are only {which}, of which one is {one:.3g} percentage points: smaller drops cannot be seen"
     if not 0 < max_drop < one:
         return line
-    return f"{line}, and --max-drop {max_drop:g} allows none of them to be lost; --max-drop {math.ceil(one)} allows one"
+    return f"{line}, and --max-drop {max_drop:g} is less than that; --max-drop {math.ceil(one)} allows one to be lost"
 
 
 def rounded(strength: float) -> float:

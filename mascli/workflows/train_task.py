@@ -111,7 +111,7 @@ def _check_protection(config: TrainTaskConfig, opened: Opened, strength: float |
     """Check that the penalty holds something, where there are tasks and `--require-protection` asks for it.
 
     Raises:
-        CheckpointError: it does not, or no lambda above 0 was found.
+        CheckpointError: it does not, or no lambda that does was found.
     """
     if not config.require_protection or not opened.tasks:
         return
@@ -119,8 +119,8 @@ def _check_protection(config: TrainTaskConfig, opened: Opened, strength: float |
         raise CheckpointError(f"{HOLDS_NOTHING}, or leave out --require-protection")
     if strength == 0 and config.lambda_ != 0:
         raise CheckpointError(
-            f"--lambda auto found none above 0 that costs at most {config.max_drop:g} points: nothing "
-            "would be protected; allow a larger --max-drop, or give a --lambda"
+            f"--lambda auto found none that holds anything and costs at most {config.max_drop:g} points: nothing "
+            "would be protected; allow a larger --max-drop or more --max-trials, or give a --lambda"
         )
 
 

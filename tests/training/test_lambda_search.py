@@ -189,18 +189,20 @@ def test_few_validation_images_are_named_with_what_one_of_them_is() -> None:
     assert line is not None and "50 validation images" in line and line.endswith("drops cannot be seen")
     assert "2 percentage points" in line and describe_resolution(50, 0.0) == line
     line = describe_resolution(24, 2.0)
-    assert line is not None and "--max-drop 2 allows none of them to be lost; --max-drop 5 allows one" in line
+    assert line is not None and "--max-drop 2 is less than that; --max-drop 5 allows one to be lost" in line
     line = describe_resolution(1, 2.0)
     assert line is not None and "1 validation image," in line and "100 percentage points" in line
 
 
 def test_a_fine_tuning_that_says_little_is_told() -> None:
     trials = tried((0, 80.0), (1e-3, 80.5), (50, 74.25), (3.25, 86.25), (9, math.nan))
-    line = describe_unsteady(trials, BOUNDS, 2.0)
+    line = describe_unsteady(trials, BOUNDS, 2.0, 400)
     assert line is not None and "80.25 %" in line and "lambda 3.25 " in line and "86.25 %" in line
-    assert describe_unsteady(trials, BOUNDS, 6.0) is None
-    assert describe_unsteady(tried((0, 90.0), (1, 92.0)), BOUNDS, 2.0) is None
-    assert describe_unsteady(tried((0, 90.0), (1, 90.0)), BOUNDS, 0.0) is None
-    line = describe_unsteady(tried((0, 90.0), (1e-3, 85.5), (1, 88.0)), BOUNDS, 2.0)
+    assert describe_unsteady(trials, BOUNDS, 6.0, 400) is None
+    assert describe_unsteady(trials, BOUNDS, 2.0, 10) is None  # less than one image
+    assert describe_unsteady(tried((0, 90.0), (1, 92.0)), BOUNDS, 2.0, 400) is None
+    assert describe_unsteady(tried((0, 90.0), (1, 90.0)), BOUNDS, 0.0, 400) is None
+    line = describe_unsteady(tried((0, 90.0), (1e-3, 85.5), (1, 88.0)), BOUNDS, 2.0, 400)
     assert line is not None and "85.50 and to 90.00 %" in line
-    assert describe_unsteady(tried((0, 90.0), (1e-3, math.nan), (1, 88.0)), BOUNDS, 2.0) is None
+    assert describe_unsteady(tried((0, 100.0), (1e-3, 100 - 100 / 24)), BOUNDS, 2.0, 24) is None  # one image
+    assert describe_unsteady(tried((0, 90.0), (1e-3, math.nan), (1, 88.0)), BOUNDS, 2.0, 400) is None

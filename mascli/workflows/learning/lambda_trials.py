@@ -74,7 +74,7 @@ def search_lambda(
             progress.search["kept"] = _facts(trained)
         progress.search["trials"] = [asdict(trial) for trial in trials]
     assert bounds is not None
-    unsteady = describe_unsteady(trials, bounds, max_drop)
+    unsteady = describe_unsteady(trials, bounds, max_drop, training.validation_images)
     if unsteady is not None:
         observer.note(unsteady)
     return _restored(training, progress), Searched(tuple(trials), baseline_accuracy(trials, bounds))

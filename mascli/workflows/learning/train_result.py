@@ -139,8 +139,8 @@ def _warnings(
         found += head_problem(trained.learned, len(data.validating))
     if searched is not None and trained.strength == 0 and len(new.tasks) > 1:
         found += (
-            f"no lambda above 0 that was tried costs at most {config.max_drop:g} points, so nothing is protected; "
-            "allow a larger --max-drop, or give a --lambda",
+            f"no lambda that was tried and holds anything costs at most {config.max_drop:g} points, so nothing is "
+            "protected; allow a larger --max-drop or more --max-trials, or give a --lambda",
         )
     return found
 
