@@ -196,7 +196,8 @@ def _search_sections(search: SearchFacts | None) -> tuple[Table, ...]:
         )
         for trial in sorted(search.trials, key=lambda trial: trial.lambda_)
     )
-    title = f"trials of lambda, at most {number(search.max_drop)} points below {percent(search.baseline)} %"
+    least = f"{percent(search.baseline)} %, the mean of the two smallest"
+    title = f"trials of lambda, at most {number(search.max_drop)} points below {least}"
     return (Table(title, columns, rows, right=frozenset(columns[:4])),)
 
 

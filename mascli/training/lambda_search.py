@@ -157,8 +157,8 @@ def describe_unsteady(trials: Sequence[Trial], bounds: LambdaRange, max_drop: fl
         return f"with nothing held the task was learned to {min(free):.2f} and to {max(free):.2f} %: {advice}"
     if best.accuracy - plain > much:
         return (
-            f"the drop is counted from plain fine-tuning ({plain:.2f} %), but lambda {best.strength:g} learned "
-            f"the task better ({best.accuracy:.2f} %): {advice}"
+            f"the drop is counted from {plain:.2f} %, the mean of the trainings that hold nothing, but lambda "
+            f"{best.strength:g} learned the task better ({best.accuracy:.2f} %): {advice}"
         )
     return None
 

@@ -120,7 +120,7 @@ def _check_protection(config: TrainTaskConfig, opened: Opened, strength: float |
     if strength == 0 and config.lambda_ != 0:
         raise CheckpointError(
             f"--lambda auto found none that holds anything and costs at most {config.max_drop:g} points: nothing "
-            "would be protected; allow a larger --max-drop or more --max-trials, or give a --lambda"
+            "would be protected; allow a larger --max-drop, or give a --lambda"
         )
 
 

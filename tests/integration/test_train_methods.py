@@ -71,6 +71,18 @@ def test_the_lambda_found_leads_to_the_same_model_when_it_is_given(
     assert step.result["drift"]["linear"] == result["drift"]["linear"]
 
 
+def test_a_search_that_ends_with_its_trials_says_so(
+    world: Path, checkpoints: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_search, "HELD_SHARE", 1 - 1e-7)
+    command = ["train-task", checkpoints / "flowers.st", "--task", "birds", "--data", world / "data/birds/train"]
+    command += ["--val-split", "0.3", "--epochs", "2", "--batch-size", "4", "--lr", "0.05", "--head-lr", "0.001"]
+    command += ["--omega", checkpoints / "flowers.omega", "--augment", "flip", "--seed", "4", "--max-drop", "0"]
+    for most, said in (("3", True), ("30", False)):
+        code, _, errors = run(*map(str, [*command, "--max-trials", most, "-o", tmp_path / f"{most}.st"]))
+        assert code == 0 and (f"the search ended with --max-trials {most}:" in errors) is said, errors
+
+
 def test_lambda_zero_is_fine_tuning_and_infinity_keeps_every_shared_tensor(learn: Any, checkpoints: Path) -> None:
     omega = ["--omega", checkpoints / "flowers.omega"]
     plain, without = learn(name="plain")

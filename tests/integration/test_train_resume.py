@@ -134,6 +134,9 @@ def test_control_c_finishes_the_step_and_keeps_what_was_learned(
     assert "--resume" in errors
     code, _, errors = run(*command)
     assert code == 2 and "unfinished training" in errors and "--resume" in errors and not out.exists()
+    if method == "auto":
+        code, _, errors = run(*command[:-1], "5", "--resume")
+        assert command[-2] == "--max-drop" and code == 2 and "begun with another max-drop" in errors
     code, _, errors = run(*command, "--resume")
     assert code == 0, errors
     same(out, wholes / f"{method}.st")

@@ -77,6 +77,8 @@ def search_lambda(
     unsteady = describe_unsteady(trials, bounds, max_drop, training.validation_images)
     if unsteady is not None:
         observer.note(unsteady)
+    if next_strength(trials, bounds, max_drop, len(trials) + 1) is not None:
+        observer.note(f"the search ended with --max-trials {max_trials}: more of them may find a larger lambda")
     return _restored(training, progress), Searched(tuple(trials), baseline_accuracy(trials, bounds))
 
 

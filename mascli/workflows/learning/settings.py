@@ -73,14 +73,16 @@ def unfinished_settings(
     config: TrainTaskConfig, recipe: Recipe, opened: Opened, held: Protection, data: LearningData
 ) -> dict[str, Any]:
     """Everything that the state of an unfinished training depends on, by the words for it."""
-    strength = "auto" if wants_search(config) else config.lambda_
+    searches = wants_search(config)
     tensors = {**held.omegas, **{f"anchor {name}": anchor for name, anchor in held.anchors.items()}}
     return {
         "checkpoint": opened.file_sha256,
         "task": config.task,
         "head of": config.head_of,
         "omega or anchor": shared_sha256(tensors),
-        "lambda": [strength, config.max_drop, config.max_trials] if strength == "auto" else strength,
+        "lambda": "auto" if searches else config.lambda_,
+        "max-drop": config.max_drop if searches else None,
+        "max-trials": config.max_trials if searches else None,
         "model": str(opened.spec),
         "preprocessing": asdict(opened.preprocessing),
         "set of known tasks": [asdict(task) for task in opened.tasks] or None,

@@ -140,7 +140,7 @@ def _warnings(
     if searched is not None and trained.strength == 0 and len(new.tasks) > 1:
         found += (
             f"no lambda that was tried and holds anything costs at most {config.max_drop:g} points, so nothing is "
-            "protected; allow a larger --max-drop or more --max-trials, or give a --lambda",
+            "protected; allow a larger --max-drop, or give a --lambda",
         )
     return found
 
