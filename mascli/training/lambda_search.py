@@ -60,7 +60,7 @@ def lambda_range(omegas: Sequence[Tensor], pulls: Sequence[Tensor]) -> LambdaRan
 
     At `free`, the parameters with x >= 0.01 carry 1 % of all importance: all others move freely. At `frozen`,
     those with x >= 1, which a constant gradient moves by at most one of its steps, carry half of it, and most
-    others are slowed. Beyond, the old tasks keep no more and the new one learns less: what is left to learn
+    others are slowed. Beyond, the old tasks keep hardly more and the new one learns less: what is left to learn
     with are parameters whose Ω is near 0, which then move so far that the old tasks feel it. Shares, not
     extremes: a pull far above all others, where AdamW has hardly seen a gradient, settles nothing. All values
     count; both λ are known to 1 %, and have three digits.

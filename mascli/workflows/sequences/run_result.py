@@ -60,6 +60,7 @@ def run_result(
 
 
 def _judged_by_what_chose(sequence: TaskSequence) -> Iterator[str]:
+    """A line for each task whose images chose what they then judge."""
     for task in sequence.tasks:
         if task.val is not None and task.test is not None and task.val.resolve() == task.test.resolve():
             yield (
